@@ -1,1 +1,2 @@
-
+//! placeholder crate docs
+pub mod schedule;

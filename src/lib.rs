@@ -1,2 +1,4 @@
 //! placeholder crate docs
+pub mod hso;
+pub mod objective;
 pub mod schedule;

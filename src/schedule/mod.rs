@@ -5,15 +5,11 @@
 //! noise level that the times live on; [`NoiseSpec`] is its description in parameters; [`families`] are the built-in
 //! models; [`rules`] are the schedules people use today. Pure: no clock, no files, no threads.
 
-pub mod families;
 mod noise;
-pub mod rules;
-mod scheduler_config;
 mod shift;
 mod spec;
 
 pub use noise::{NoiseError, NoiseSchedule};
-pub use scheduler_config::{ConfigError, SchedulerConfig};
 pub use shift::{DynamicShift, Shift, ShiftKind};
 pub use spec::{Betas, NoiseSpec, Prediction, VpTable};
 
@@ -61,7 +57,9 @@ pub enum ScheduleError {
     },
     #[error("snapping needs a model with a training grid of discrete timesteps")]
     NoGrid,
-    #[error("{points} points do not fit on the {available} training timesteps between t_min and t_max")]
+    #[error(
+        "{points} points do not fit on the {available} training timesteps between t_min and t_max"
+    )]
     GridTooSmall { points: usize, available: usize },
 }
 
@@ -72,7 +70,25 @@ impl Schedule {
         lambdas: Vec<f64>,
         terminal: Terminal,
     ) -> Result<Self, ScheduleError> {
-        let t: Vec<f64> = lambdas.iter().map(|&lambda| noise.t(lambda)).collect();
+        let t = lambdas.iter().map(|&lambda| noise.t(lambda)).collect();
+        Self::checked(t, lambdas, terminal)
+    }
+
+    /// The same with the end times given, which a round trip through lambda would leave a last bit off.
+    pub fn between(
+        noise: &NoiseSchedule,
+        (t_max, t_min): (f64, f64),
+        lambdas: Vec<f64>,
+        terminal: Terminal,
+    ) -> Result<Self, ScheduleError> {
+        let mut t: Vec<f64> = lambdas.iter().map(|&lambda| noise.t(lambda)).collect();
+        if let [first, .., last] = t.as_mut_slice() {
+            (*first, *last) = (t_max, t_min);
+        }
+        Self::checked(t, lambdas, terminal)
+    }
+
+    fn checked(t: Vec<f64>, lambdas: Vec<f64>, terminal: Terminal) -> Result<Self, ScheduleError> {
         check_descending(&t)?;
         Ok(Self {
             t,

@@ -142,6 +142,34 @@ impl NoiseSchedule {
         }
     }
 
+    /// Slope `dt / dlambda` (negative); one-sided at the training grid's points, where it jumps.
+    #[must_use]
+    pub fn t_slope(&self, lambda: f64) -> f64 {
+        // d ln(alpha) / dlambda = sigma^2 of a variance-preserving pair.
+        let sigma2 = 1.0 / (1.0 + libm::exp(2.0 * lambda));
+        match &self.kind {
+            Kind::Discrete { log_alpha } => {
+                let target = log_alpha_of_lambda(lambda);
+                let last_finite = log_alpha.len() - 1 - usize::from(self.is_singular());
+                let after = log_alpha
+                    .partition_point(|&la| la >= target)
+                    .clamp(1, last_finite);
+                let rise = log_alpha[after - 1] - log_alpha[after];
+                -sigma2 / (rise * log_alpha.len() as f64)
+            }
+            Kind::VpSde {
+                beta_d, beta_min, ..
+            } => -2.0 * sigma2 / (beta_d * self.t(lambda) + beta_min),
+            Kind::Edm { root_min, root_max } => {
+                -libm::exp(-lambda / EDM_RHO) / (EDM_RHO * (root_max - root_min))
+            }
+            Kind::Flow { .. } => {
+                let t = self.t(lambda);
+                -t * (1.0 - t)
+            }
+        }
+    }
+
     /// Noise level as consumers count it: `sigma / alpha` for VP and EDM models, the final shifted sigma for flow models.
     #[must_use]
     pub fn sigma(&self, lambda: f64) -> f64 {
@@ -239,7 +267,11 @@ fn positive(field: &'static str, value: f64, limit: f64) -> Result<(), NoiseErro
 /// `ln(sqrt(alpha_bar))` on the training grid, after the SNR shift and the zero-terminal-SNR rescale where asked for.
 fn discrete_log_alpha(table: &VpTable) -> Result<Vec<f64>, NoiseError> {
     let field = table.field();
-    let mut log_alpha: Vec<f64> = table.log_alpha_bar()?.into_iter().map(|v| 0.5 * v).collect();
+    let mut log_alpha: Vec<f64> = table
+        .log_alpha_bar()?
+        .into_iter()
+        .map(|v| 0.5 * v)
+        .collect();
     if log_alpha.len() < 2 || log_alpha.len() > 100_000 {
         return Err(NoiseError::new(
             field,
@@ -384,6 +416,16 @@ mod tests {
                 let back = noise.t(noise.lambda(t));
                 assert!((back - t).abs() < 1e-9, "{spec:?}: {t} came back as {back}");
                 let lambda = noise.lambda(t);
+                if k > 0 && k < 1234 {
+                    // away from a grid point, where the slope jumps
+                    let h = 1e-7;
+                    let difference = (noise.t(lambda + h) - noise.t(lambda - h)) / (2.0 * h);
+                    let slope = noise.t_slope(lambda);
+                    assert!(
+                        (slope / difference - 1.0).abs() < 0.02,
+                        "{spec:?}: slope at {t} is {slope}, not {difference}"
+                    );
+                }
                 let again = noise.lambda_of_sigma(noise.sigma(lambda));
                 assert!((again - lambda).abs() < 1e-9 * lambda.abs().max(1.0));
             }
@@ -424,9 +466,7 @@ mod tests {
 
     #[test]
     fn unusable_parameters_name_their_field() {
-        let rising = NoiseSpec::Vp(VpTable::new(Betas::AlphasCumprod(vec![
-            0.9, 0.95, 0.5,
-        ])));
+        let rising = NoiseSpec::Vp(VpTable::new(Betas::AlphasCumprod(vec![0.9, 0.95, 0.5])));
         assert_eq!(
             NoiseSchedule::new(&rising).unwrap_err().field,
             "alphas_cumprod"

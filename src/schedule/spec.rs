@@ -51,11 +51,21 @@ pub struct VpTable {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Betas {
     /// Betas evenly spaced.
-    Linear { start: f64, end: f64, steps: u32 },
+    Linear {
+        start: f64,
+        end: f64,
+        steps: u32,
+    },
     /// Square roots of betas evenly spaced (latent diffusion).
-    ScaledLinear { start: f64, end: f64, steps: u32 },
+    ScaledLinear {
+        start: f64,
+        end: f64,
+        steps: u32,
+    },
     /// Nichol and Dhariwal's cosine, betas capped at 0.999.
-    SquaredcosCapV2 { steps: u32 },
+    SquaredcosCapV2 {
+        steps: u32,
+    },
     Trained(Vec<f64>),
     AlphasCumprod(Vec<f64>),
 }
@@ -131,7 +141,10 @@ impl VpTable {
             }
             Betas::AlphasCumprod(alphas) => {
                 check_each("alphas_cumprod", alphas)?;
-                Ok(alphas.iter().map(|&alpha_bar| libm::log(alpha_bar)).collect())
+                Ok(alphas
+                    .iter()
+                    .map(|&alpha_bar| libm::log(alpha_bar))
+                    .collect())
             }
         }
     }

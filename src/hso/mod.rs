@@ -26,6 +26,9 @@ const ORDER_FLOOR: f64 = 1e-6;
 /// Share of a uniform schedule's gap that `hso-constrained` asks for at most, unless a spacing is given.
 const DEFAULT_CONSTRAINT_SHARE: f64 = 0.5;
 
+/// Relative shortfall at which an enforced spacing still counts as met.
+const ENFORCED_ROUNDING: f64 = 1e-9;
+
 /// Where the spacing counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -134,7 +137,7 @@ pub fn search(
         psi,
         objective: best.objective,
         penalty: best.penalty,
-        required: problem.required_spacing(),
+        required: problem.measure(best.enforced),
         enforced: best.enforced,
         stopped_by: evolved.stopped_by,
         evaluations: evolved.evaluations,
@@ -248,7 +251,14 @@ impl Problem {
                 let t = self.noise.t(lambda);
                 std::mem::replace(&mut earlier, t) - t
             });
-            spacing::penalty(self.gamma, self.penalised_below(enforced), gaps)
+            // An enforced spacing that is met to rounding is met.
+            let rounding = if enforced.is_some() {
+                ENFORCED_ROUNDING
+            } else {
+                0.0
+            };
+            let d_min = self.measure(enforced) * (1.0 - rounding);
+            spacing::penalty(self.gamma, d_min, gaps)
         };
         Candidate {
             lambdas,
@@ -258,13 +268,11 @@ impl Problem {
         }
     }
 
-    /// The gap below which the fitness penalises. Constraints without a spacing of the user's own are their own measure;
-    /// one that is met to rounding is met.
-    fn penalised_below(&self, enforced: Option<f64>) -> f64 {
+    /// The gap a schedule is measured by. Constraints without a spacing of the user's own are their own measure.
+    fn measure(&self, enforced: Option<f64>) -> f64 {
         match (self.method, enforced) {
-            (Method::HsoConstrained, Some(least)) => self.d_min.unwrap_or(least) * (1.0 - 1e-9),
-            (Method::Hso, Some(_)) => self.required_spacing() * (1.0 - 1e-9),
-            (_, None) => self.required_spacing(),
+            (Method::HsoConstrained, Some(least)) => self.d_min.unwrap_or(least),
+            _ => self.required_spacing(),
         }
     }
 

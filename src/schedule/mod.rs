@@ -5,11 +5,15 @@
 //! noise level that the times live on; [`NoiseSpec`] is its description in parameters; [`families`] are the built-in
 //! models; [`rules`] are the schedules people use today. Pure: no clock, no files, no threads.
 
+pub mod families;
 mod noise;
+pub mod rules;
+mod scheduler_config;
 mod shift;
 mod spec;
 
 pub use noise::{NoiseError, NoiseSchedule};
+pub use scheduler_config::{ConfigError, SchedulerConfig};
 pub use shift::{DynamicShift, Shift, ShiftKind};
 pub use spec::{Betas, NoiseSpec, Prediction, VpTable};
 

@@ -1,0 +1,414 @@
+//! A request with nothing left open: defaults filled in, limits checked, the model's noise written out.
+//!
+//! [`resolve`] is the only way to make an [`Effective`]; everything behind it trusts its values. Its canonical digest is the
+//! cache key, so every setting that changes an answer is in it and nothing else is.
+
+use super::ALGORITHM_REVISION;
+use super::digest::Digest;
+use super::limits::{D_MIN, GAMMA, GENERATIONS, MAX_SEED, MAX_WORK, P, POPULATION, TOLERANCE};
+use super::model::Model;
+use super::noise::NoiseFields;
+use super::request::{
+    BoundsFields, MethodName, Nfe, ObjectiveName, OptimizeRequest, SolverName, SolverRef,
+    SolverVariant,
+};
+use crate::hso::{Bounds, MIN_RANGE};
+use crate::objective::spacing::published_d_min;
+use crate::schedule::{NoiseSchedule, Terminal};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Seed of the published settings.
+const DEFAULT_SEED: u64 = 66;
+/// Fitness evaluations the polish may add to a search.
+const POLISH_ALLOWANCE: u64 = 450;
+
+/// Everything an answer depends on.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Effective {
+    pub algorithm_revision: u32,
+    /// Model id; the answer carries it.
+    pub model: String,
+    /// The noise schedule in full, resolution and overrides applied.
+    pub noise: NoiseFields,
+    pub solver: EffectiveSolver,
+    pub nfe: Nfe,
+    pub terminal: Terminal,
+    pub snap: bool,
+    #[serde(flatten)]
+    pub plan: Plan,
+}
+
+/// A solver with its options written out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, ToSchema)]
+pub struct EffectiveSolver {
+    pub name: SolverName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<SolverVariant>,
+}
+
+/// How the schedule is found.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(tag = "method", rename_all = "kebab-case")]
+pub enum Plan {
+    Hso(SearchSettings),
+    HsoConstrained(SearchSettings),
+    /// The schedule a distilled model carries, stretched to another NFE where `resample` allows.
+    Published {
+        resample: bool,
+    },
+}
+
+/// Settings of a bi-level search.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct SearchSettings {
+    pub objective: ObjectiveName,
+    pub p: f64,
+    pub gamma: f64,
+    /// Absent for `hso-constrained` without a spacing of the user's own: half the uniform gap at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub d_min: Option<f64>,
+    pub rho: [f64; 2],
+    pub t_min: [f64; 2],
+    pub t_max: [f64; 2],
+    pub population: u32,
+    pub generations: u32,
+    pub tolerance: f64,
+    pub seed: u64,
+}
+
+impl SearchSettings {
+    /// The box of the upper level.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            rho: self.rho.into(),
+            t_min: self.t_min.into(),
+            t_max: self.t_max.into(),
+        }
+    }
+}
+
+impl Effective {
+    /// The cache key.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self)
+    }
+
+    /// Estimated work: fitness evaluations times intervals, at most.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        match &self.plan {
+            Plan::Published { .. } => 0,
+            Plan::Hso(search) | Plan::HsoConstrained(search) => {
+                let population = 3 * u64::from(search.population);
+                let evaluations =
+                    population * (u64::from(search.generations) + 1) + POLISH_ALLOWANCE;
+                evaluations * u64::from(self.nfe.get())
+            }
+        }
+    }
+
+    /// The name of the method.
+    #[must_use]
+    pub fn method(&self) -> MethodName {
+        match self.plan {
+            Plan::Hso(_) => MethodName::Hso,
+            Plan::HsoConstrained(_) => MethodName::HsoConstrained,
+            Plan::Published { .. } => MethodName::Published,
+        }
+    }
+}
+
+/// What is wrong with a request, field by field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(|f| format!("{}: {}", f.pointer, f.detail)).collect::<Vec<_>>().join("; "))]
+pub struct Invalid(pub Vec<InvalidField>);
+
+/// One wrong field; `pointer` is its JSON pointer (RFC 6901).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct InvalidField {
+    pub pointer: String,
+    pub detail: String,
+}
+
+impl InvalidField {
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
+    }
+}
+
+impl From<InvalidField> for Invalid {
+    fn from(field: InvalidField) -> Self {
+        Self(vec![field])
+    }
+}
+
+/// Reads a request. `registered` is the noise of the model that its id names, where that is not a built-in one.
+pub fn resolve(
+    request: &OptimizeRequest,
+    registered: Option<&NoiseFields>,
+) -> Result<Effective, Invalid> {
+    let model = Model::find(&request.model, registered)?;
+    let solver = resolve_solver(&request.solver)?;
+    let plan = resolve_plan(request, &model)?;
+    let snap = request.snap.unwrap_or(false);
+    if snap && model.noise.grid_steps().is_none() {
+        return Err(InvalidField::new(
+            "/snap",
+            "this model has no grid of training timesteps to snap to: remove it",
+        )
+        .into());
+    }
+    let effective = Effective {
+        algorithm_revision: ALGORITHM_REVISION,
+        model: model.id,
+        noise: NoiseFields::from(&model.spec),
+        solver,
+        nfe: request.nfe,
+        terminal: match &plan {
+            Plan::Published { .. } => Terminal::Denoise,
+            _ => request.terminal.unwrap_or(default_terminal(solver.name)),
+        },
+        snap,
+        plan,
+    };
+    if effective.cost() > MAX_WORK {
+        return Err(InvalidField::new(
+            "/generations",
+            format!(
+                "population x generations x nfe needs {} units of work; at most {MAX_WORK} are allowed: lower one of them",
+                effective.cost()
+            ),
+        )
+        .into());
+    }
+    Ok(effective)
+}
+
+/// The paper's conventions; `dpmpp_2m` like `unipc`.
+fn default_terminal(solver: SolverName) -> Terminal {
+    match solver {
+        SolverName::Ddim => Terminal::Denoise,
+        SolverName::Unipc | SolverName::Dpmpp2m => Terminal::TMin,
+    }
+}
+
+fn resolve_solver(solver: &SolverRef) -> Result<EffectiveSolver, Invalid> {
+    let (name, order, variant) = match solver {
+        SolverRef::Name(name) => (*name, None, None),
+        SolverRef::Object(object) => (object.name, object.order, object.variant),
+    };
+    if name != SolverName::Unipc {
+        for (field, given) in [("order", order.is_some()), ("variant", variant.is_some())] {
+            if given {
+                return Err(InvalidField::new(
+                    format!("/solver/{field}"),
+                    format!("is an option of unipc, not of {}: remove it", name.as_str()),
+                )
+                .into());
+            }
+        }
+        return Ok(EffectiveSolver {
+            name,
+            order: None,
+            variant: None,
+        });
+    }
+    if order.is_some_and(|order| !(1..=3).contains(&order)) {
+        return Err(InvalidField::new("/solver/order", "must be 1, 2 or 3").into());
+    }
+    Ok(EffectiveSolver {
+        name,
+        order: Some(order.unwrap_or(3)),
+        variant: Some(variant.unwrap_or(SolverVariant::Bh2)),
+    })
+}
+
+fn resolve_plan(request: &OptimizeRequest, model: &Model) -> Result<Plan, Invalid> {
+    let default = if model.published.is_some() {
+        MethodName::Published
+    } else {
+        MethodName::Hso
+    };
+    match request.method.unwrap_or(default) {
+        MethodName::Published => resolve_published(request, model),
+        MethodName::Hso => resolve_search(request, model, false).map(Plan::Hso),
+        MethodName::HsoConstrained => {
+            resolve_search(request, model, true).map(Plan::HsoConstrained)
+        }
+    }
+}
+
+/// A published schedule has nothing to tune, so search settings beside it are a mistake.
+fn resolve_published(request: &OptimizeRequest, model: &Model) -> Result<Plan, Invalid> {
+    let Some(published) = model.published else {
+        return Err(InvalidField::new(
+            "/method",
+            "this model was not distilled for a schedule of its own; use hso or hso-constrained",
+        )
+        .into());
+    };
+    let given = [
+        ("objective", request.objective.is_some()),
+        ("p", request.p.is_some()),
+        ("gamma", request.gamma.is_some()),
+        ("d_min", request.d_min.is_some()),
+        ("bounds", request.bounds.is_some()),
+        ("population", request.population.is_some()),
+        ("generations", request.generations.is_some()),
+        ("tolerance", request.tolerance.is_some()),
+        ("seed", request.seed.is_some()),
+        ("terminal", request.terminal == Some(Terminal::TMin)),
+        ("start_sigma", request.start_sigma.is_some()),
+    ];
+    let foreign: Vec<InvalidField> = given
+        .iter()
+        .filter(|(_, is_given)| *is_given)
+        .map(|(field, _)| {
+            InvalidField::new(
+                format!("/{field}"),
+                "this model is distilled and answers with its published schedule, where this setting means nothing: \
+                 remove it, or ask for \"method\": \"hso\"",
+            )
+        })
+        .collect();
+    if !foreign.is_empty() {
+        return Err(Invalid(foreign));
+    }
+    let resample = request.resample.unwrap_or(false);
+    let nfe = usize::from(request.nfe.get());
+    if !resample && !published.nfes().any(|n| n == nfe) {
+        let allowed: Vec<String> = published.nfes().map(|n| n.to_string()).collect();
+        return Err(InvalidField::new(
+            "/nfe",
+            format!(
+                "this model is distilled for {} evaluations; use one of those, or \"resample\": true to stretch its \
+                 schedule",
+                allowed.join(", ")
+            ),
+        )
+        .into());
+    }
+    Ok(Plan::Published { resample })
+}
+
+fn resolve_search(
+    request: &OptimizeRequest,
+    model: &Model,
+    constrained: bool,
+) -> Result<SearchSettings, Invalid> {
+    let mut wrong = Vec::new();
+    if request.resample.is_some() {
+        wrong.push(InvalidField::new(
+            "/resample",
+            "belongs to the published schedules of distilled models: remove it",
+        ));
+    }
+    let nfe = usize::from(request.nfe.get());
+    let d_min = within(request.d_min, "/d_min", D_MIN, &mut wrong)
+        .or_else(|| (!constrained).then(|| published_d_min(nfe)));
+    let bounds = resolve_bounds(request, model, &mut wrong);
+    let settings = SearchSettings {
+        objective: request.objective.unwrap_or(ObjectiveName::Mep),
+        p: within(request.p, "/p", P, &mut wrong).unwrap_or(2.0),
+        gamma: within(request.gamma, "/gamma", GAMMA, &mut wrong).unwrap_or(1e9),
+        d_min,
+        rho: bounds.rho.into(),
+        t_min: bounds.t_min.into(),
+        t_max: bounds.t_max.into(),
+        population: within(request.population, "/population", POPULATION, &mut wrong).unwrap_or(20),
+        generations: within(request.generations, "/generations", GENERATIONS, &mut wrong)
+            .unwrap_or(60),
+        tolerance: within(request.tolerance, "/tolerance", TOLERANCE, &mut wrong).unwrap_or(0.01),
+        seed: within(request.seed, "/seed", (0, MAX_SEED), &mut wrong).unwrap_or(DEFAULT_SEED),
+    };
+    if wrong.is_empty() {
+        Ok(settings)
+    } else {
+        Err(Invalid(wrong))
+    }
+}
+
+/// A given value inside its limits; NaN is in none.
+fn within<T: PartialOrd + Copy + std::fmt::Display>(
+    value: Option<T>,
+    pointer: &str,
+    (low, high): (T, T),
+    wrong: &mut Vec<InvalidField>,
+) -> Option<T> {
+    let value = value?;
+    if value >= low && value <= high {
+        return Some(value);
+    }
+    wrong.push(InvalidField::new(
+        pointer,
+        format!("must be from {low} to {high}"),
+    ));
+    None
+}
+
+fn resolve_bounds(
+    request: &OptimizeRequest,
+    model: &Model,
+    wrong: &mut Vec<InvalidField>,
+) -> Bounds {
+    let published = Bounds::PUBLISHED;
+    let given = request.bounds.clone().unwrap_or_default();
+    let BoundsFields { rho, t_min, t_max } = given;
+    let mut bounds = Bounds {
+        rho: rho.map_or(published.rho, Into::into),
+        t_min: t_min.map_or(published.t_min, Into::into),
+        t_max: t_max.map_or(published.t_max, Into::into),
+    };
+    if let Some(sigma) = request.start_sigma {
+        if t_max.is_some() {
+            wrong.push(InvalidField::new(
+                "/start_sigma",
+                "fixes t_max; remove it or /bounds/t_max",
+            ));
+        }
+        match start_time(sigma, &model.noise) {
+            Ok(t) => bounds.t_max = (t, t),
+            Err(detail) => wrong.push(InvalidField::new("/start_sigma", detail)),
+        }
+        if bounds.t_max.0 - bounds.t_min.1 < MIN_RANGE {
+            wrong.push(InvalidField::new(
+                "/start_sigma",
+                format!(
+                    "is t = {}, too close to t_min's range, which ends at {}: lower /bounds/t_min",
+                    bounds.t_max.0, bounds.t_min.1
+                ),
+            ));
+            return bounds;
+        }
+    }
+    bounds.clipped(&model.noise).unwrap_or_else(|error| {
+        wrong.push(InvalidField::new(
+            format!("/bounds/{}", error.field),
+            error.detail,
+        ));
+        bounds
+    })
+}
+
+/// The time of a first noise level, inside the model's times.
+fn start_time(sigma: f64, noise: &NoiseSchedule) -> Result<f64, String> {
+    let (low, high) = noise.t_range();
+    let (least, most) = (
+        noise.sigma(noise.lambda(low)),
+        noise.sigma(noise.lambda(high)),
+    );
+    if !(sigma >= least && sigma <= most) {
+        return Err(format!(
+            "must be from {least} to {most}, the noise levels of this model"
+        ));
+    }
+    Ok(noise.t(noise.lambda_of_sigma(sigma)).clamp(low, high))
+}

@@ -1,0 +1,17 @@
+//! What a request may ask for at most. Every refusal names its limit.
+
+/// Denoiser evaluations a schedule may have.
+pub const MAX_NFE: u64 = 256;
+/// Estimated work of a search: fitness evaluations times intervals. The largest default request needs 0.9 million.
+pub const MAX_WORK: u64 = 20_000_000;
+
+pub(super) const POPULATION: (u32, u32) = (1, 200);
+pub(super) const GENERATIONS: (u32, u32) = (1, 1000);
+pub(super) const TOLERANCE: (f64, f64) = (0.0, 1.0);
+pub(super) const P: (f64, f64) = (0.0, 8.0);
+pub(super) const GAMMA: (f64, f64) = (0.0, 1e15);
+pub(super) const D_MIN: (f64, f64) = (0.0, 1.0);
+/// The largest whole number that JSON numbers carry exactly.
+pub(super) const MAX_SEED: u64 = (1 << 53) - 1;
+/// Betas or `alphas_cumprod` entries of an inline table.
+pub(super) const MAX_TABLE: usize = 10_000;

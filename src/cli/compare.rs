@@ -1,0 +1,64 @@
+//! `fewstep compare`: the optimised schedule and the rules under one proxy, as a table or JSON.
+
+use super::progress::ProgressLine;
+use super::request::RequestArgs;
+use super::table;
+use crate::optimize::compare::compare;
+use clap::{Args, ValueEnum};
+use std::io::Write;
+use std::ops::ControlFlow;
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    #[command(flatten)]
+    request: RequestArgs,
+    #[arg(long, env = "FEWSTEP_FORMAT", default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Json,
+    Table,
+}
+
+pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    let effective = args.request.effective()?;
+    let mut line = ProgressLine::start();
+    let mut comparison = compare(&effective, &[], |progress| {
+        line.update(progress);
+        ControlFlow::Continue(())
+    })?;
+    drop(line);
+    let mut out = std::io::stdout().lock();
+    match args.format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string(&comparison)?)?,
+        Format::Table => {
+            let key = |value: Option<f64>| value.unwrap_or(f64::INFINITY);
+            comparison
+                .rows
+                .sort_by(|a, b| key(a.mep_matched).total_cmp(&key(b.mep_matched)));
+            let rows: Vec<Vec<String>> = comparison
+                .rows
+                .iter()
+                .map(|row| {
+                    vec![
+                        row.name.clone(),
+                        table::number(row.mep_matched, 4),
+                        table::number(row.mep_native, 4),
+                        table::number(row.smallest_gap, 4),
+                        row.sigmas.as_deref().map_or_else(|| "-".to_owned(), levels),
+                    ]
+                })
+                .collect();
+            let header = ["schedule", "matched", "native", "smallest gap", "sigmas"];
+            write!(out, "{}", table::render(&header, &rows))?;
+        }
+    }
+    Ok(())
+}
+
+fn levels(sigmas: &[f64]) -> String {
+    let numbers: Vec<String> = sigmas.iter().map(|sigma| format!("{sigma:.3}")).collect();
+    numbers.join(" ")
+}

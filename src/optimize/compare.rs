@@ -1,0 +1,118 @@
+//! Schedules side by side: the optimised one, every rule, and lists of noise levels a user brings.
+//!
+//! Proxy values only: they say how a search sees the schedules, not how a model samples with them.
+
+use super::{DEFAULT_P, OptimizeError, optimize, proxy};
+use crate::api::{
+    Comparison, ComparisonRow, Effective, GivenSigmas, InvalidField, Plan, ScheduleDocument,
+};
+use crate::hso::Progress;
+use crate::schedule::rules::RULES;
+use crate::schedule::{NoiseSchedule, Schedule, Terminal};
+use std::ops::ControlFlow;
+
+/// Checks a user's noise levels: half log-SNRs of the finite ones, which must fall strictly inside the model's range.
+pub fn given_lambdas(
+    given: &GivenSigmas,
+    noise: &NoiseSchedule,
+    pointer: &str,
+) -> Result<Vec<f64>, InvalidField> {
+    let levels = match given.sigmas.as_slice() {
+        [rest @ .., last] if *last == 0.0 => rest,
+        all => all,
+    };
+    if levels.is_empty() {
+        return Err(InvalidField::new(
+            format!("{pointer}/sigmas"),
+            "needs at least one noise level above 0",
+        ));
+    }
+    let (low, high) = noise.t_range();
+    // Published tables are rounded, so the ends get a little room.
+    let most = noise.sigma(noise.lambda(high)) * (1.0 + 1e-3);
+    let least = noise.sigma(noise.lambda(low)) * (1.0 - 1e-3);
+    let mut previous = f64::INFINITY;
+    for (i, &sigma) in levels.iter().enumerate() {
+        if !(sigma >= least && sigma <= most && sigma < previous) {
+            return Err(InvalidField::new(
+                format!("{pointer}/sigmas/{i}"),
+                format!(
+                    "noise levels must fall strictly between {most} and {least}; only the last may be 0"
+                ),
+            ));
+        }
+        previous = sigma;
+    }
+    Ok(levels
+        .iter()
+        .map(|&sigma| noise.lambda_of_sigma(sigma))
+        .collect())
+}
+
+/// Scores the optimised schedule, the rules and the given lists.
+pub fn compare(
+    effective: &Effective,
+    given: &[(String, Vec<f64>)],
+    observe: impl FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<Comparison, OptimizeError> {
+    let schedule = optimize(effective, observe)?;
+    let noise = NoiseSchedule::new(&effective.noise.spec())?;
+    let p = match &effective.plan {
+        Plan::Hso(search) | Plan::HsoConstrained(search) => search.p,
+        Plan::Published { .. } => DEFAULT_P,
+    };
+    let lambdas: Vec<f64> = schedule.lambdas.iter().copied().flatten().collect();
+    let mut rows = vec![row(
+        &noise,
+        p,
+        method_name(&schedule),
+        Some(lambdas.clone()),
+        Some(lambdas.clone()),
+    )];
+    let ends = (noise.t(lambdas[0]), noise.t(lambdas[lambdas.len() - 1]));
+    for rule in RULES {
+        let native = rule.native(&noise, schedule.timesteps.len());
+        let matched = if lambdas.len() < 2 {
+            None
+        } else {
+            rule.matched(&noise, lambdas.len(), ends.0, ends.1)
+        };
+        if native.is_some() || matched.is_some() {
+            rows.push(row(&noise, p, rule.name.to_owned(), native, matched));
+        }
+    }
+    for (name, lambdas) in given {
+        rows.push(row(&noise, p, name.clone(), Some(lambdas.clone()), None));
+    }
+    Ok(Comparison { schedule, rows })
+}
+
+fn method_name(schedule: &ScheduleDocument) -> String {
+    serde_json::to_value(schedule.method)
+        .ok()
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn row(
+    noise: &NoiseSchedule,
+    p: f64,
+    name: String,
+    native: Option<Vec<f64>>,
+    matched: Option<Vec<f64>>,
+) -> ComparisonRow {
+    let smallest_gap = native.as_ref().and_then(|lambdas| {
+        Schedule::from_lambdas(noise, lambdas.clone(), Terminal::Denoise)
+            .ok()
+            .and_then(|schedule| schedule.gaps().reduce(f64::min))
+    });
+    ComparisonRow {
+        name,
+        sigmas: native
+            .as_ref()
+            .map(|lambdas| lambdas.iter().map(|&l| noise.sigma(l)).collect()),
+        smallest_gap,
+        mep_native: native.map(|lambdas| proxy(p, &lambdas)),
+        mep_matched: matched.map(|lambdas| proxy(p, &lambdas)),
+    }
+}

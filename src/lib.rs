@@ -1,7 +1,16 @@
-//! placeholder crate docs
+//! fewstep finds few-step sampling schedules for diffusion models and serves them.
+//!
+//! A request travels one way: [`http`] or [`cli`] read it into the contract of [`api`], [`jobs`] runs it (the command line
+//! does without), [`optimize`] asks [`hso`], which minimises an [`objective`], for a [`schedule`], and the answer is kept in
+//! a [`store`]. `schedule`, `objective` and `hso` are pure: arithmetic on their arguments, the same bits on every machine.
+
 pub mod api;
 pub mod cli;
 pub mod hso;
+pub mod http;
+pub mod jobs;
 pub mod objective;
 pub mod optimize;
 pub mod schedule;
+pub mod store;
+pub mod telemetry;

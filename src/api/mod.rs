@@ -8,6 +8,7 @@ mod comparison;
 mod digest;
 mod document;
 mod effective;
+mod job;
 mod limits;
 mod model;
 mod noise;
@@ -22,6 +23,9 @@ pub use document::{
 };
 pub use effective::{
     Effective, EffectiveSolver, Invalid, InvalidField, Plan, SearchSettings, resolve,
+};
+pub use job::{
+    DryRun, JobDocument, JobProgress, JobState, ModelList, ScheduleList, ScheduleSummary,
 };
 pub use limits::{MAX_NFE, MAX_WORK};
 pub use model::{Model, ModelId, ModelInfo, ModelRequest};

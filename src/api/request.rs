@@ -276,3 +276,38 @@ pub struct BoundsFields {
     /// Default [0.96, 1], or up to 0.999 where lambda is infinite at 1.
     pub t_max: Option<[f64; 2]>,
 }
+
+impl OptimizeRequest {
+    /// The all-defaults request for a model, solver and NFE.
+    #[must_use]
+    pub fn of(model: &str, solver: SolverName, nfe: Nfe) -> Self {
+        Self {
+            model: ModelRef::Id(model.to_owned()),
+            solver: SolverRef::Name(solver),
+            nfe,
+            method: None,
+            objective: None,
+            p: None,
+            gamma: None,
+            d_min: None,
+            bounds: None,
+            population: None,
+            generations: None,
+            tolerance: None,
+            seed: None,
+            terminal: None,
+            start_sigma: None,
+            snap: None,
+            resample: None,
+        }
+    }
+
+    /// The id of the model, where the request names one.
+    #[must_use]
+    pub fn model_id(&self) -> Option<&str> {
+        match &self.model {
+            ModelRef::Id(id) => Some(id),
+            ModelRef::Object(object) => object.id.as_deref(),
+        }
+    }
+}

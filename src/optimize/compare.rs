@@ -69,7 +69,11 @@ pub fn compare(
         Some(lambdas.clone()),
         Some(lambdas.clone()),
     )];
-    let ends = (noise.t(lambdas[0]), noise.t(lambdas[lambdas.len() - 1]));
+    let most = noise.t_range().1;
+    let ends = (
+        noise.t(lambdas[0]).min(most),
+        noise.t(lambdas[lambdas.len() - 1]),
+    );
     for rule in RULES {
         let native = rule.native(&noise, schedule.timesteps.len());
         let matched = if lambdas.len() < 2 {
@@ -112,7 +116,7 @@ fn row(
             .as_ref()
             .map(|lambdas| lambdas.iter().map(|&l| noise.sigma(l)).collect()),
         smallest_gap,
-        mep_native: native.map(|lambdas| proxy(p, &lambdas)),
-        mep_matched: matched.map(|lambdas| proxy(p, &lambdas)),
+        mep_native: native.map(|lambdas| proxy(noise, p, &lambdas)),
+        mep_matched: matched.map(|lambdas| proxy(noise, p, &lambdas)),
     }
 }

@@ -24,8 +24,8 @@ use std::time::Instant;
 
 /// Exponent of the proxy that scores published schedules, where no request sets one.
 const DEFAULT_P: f64 = 2.0;
-/// Gaps this close below the required one are rounding.
-const SPACING_ROUNDING: f64 = 1e-9;
+/// Gaps this share below the required one still meet it: a penalty, however steep, gives way a little.
+const SPACING_ROUNDING: f64 = 1e-6;
 
 /// Why an effective request has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -237,7 +237,7 @@ fn published(effective: &Effective, noise: NoiseSchedule) -> Result<Answer, Opti
 impl Answer {
     fn into_document(self, effective: &Effective, started: Instant) -> ScheduleDocument {
         let lambdas = self.schedule.lambdas();
-        let mep = proxy(self.p, lambdas);
+        let mep = proxy(&self.noise, self.p, lambdas);
         let clean = self.schedule.terminal() == Terminal::Denoise;
         let with_end = |values: Vec<f64>, end: Option<f64>| -> Vec<Option<f64>> {
             let clean_end = clean.then_some(end);
@@ -290,7 +290,8 @@ impl Answer {
 /// Every rule that applies, scored by the midpoint proxy over its own points and between the schedule's ends.
 fn baselines(noise: &NoiseSchedule, schedule: &Schedule, p: f64) -> Vec<Baseline> {
     let points = schedule.t().len();
-    let ends = (schedule.t()[0], schedule.t()[points - 1]);
+    let most = noise.t_range().1;
+    let ends = (schedule.t()[0].min(most), schedule.t()[points - 1]);
     let evaluations = schedule.timesteps(noise).len();
     RULES
         .iter()
@@ -303,17 +304,24 @@ fn baselines(noise: &NoiseSchedule, schedule: &Schedule, p: f64) -> Vec<Baseline
             };
             (native.is_some() || matched.is_some()).then(|| Baseline {
                 name: rule.name.to_owned(),
-                mep_native: native.map(|lambdas| proxy(p, &lambdas)),
-                mep_matched: matched.map(|lambdas| proxy(p, &lambdas)),
+                mep_native: native.map(|lambdas| proxy(noise, p, &lambdas)),
+                mep_matched: matched.map(|lambdas| proxy(noise, p, &lambdas)),
             })
         })
         .collect()
 }
 
-/// The midpoint proxy of a list of points; a single point has no interval and costs nothing.
-fn proxy(p: f64, lambdas: &[f64]) -> f64 {
+/// The midpoint proxy of a list of points; a single point has no interval and costs nothing. Pure noise, where log-SNR is
+/// infinite, counts from the end of the model's times.
+fn proxy(noise: &NoiseSchedule, p: f64, lambdas: &[f64]) -> f64 {
     if lambdas.len() < 2 {
         return 0.0;
     }
-    Mep::new(p).value(lambdas)
+    let least = noise.lambda(noise.t_range().1);
+    if lambdas[0] >= least {
+        return Mep::new(p).value(lambdas);
+    }
+    let mut finite = lambdas.to_vec();
+    finite[0] = least;
+    Mep::new(p).value(&finite)
 }

@@ -1,0 +1,89 @@
+//! Jobs and lists as the service shows them.
+
+use super::document::ScheduleDocument;
+use super::effective::Effective;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+/// Where a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Canceled,
+}
+
+/// An optimisation request on its way to a schedule.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JobDocument {
+    /// A ULID.
+    pub id: String,
+    pub state: JobState,
+    /// Digest of the effective request: two requests with the same digest are one job.
+    pub digest: String,
+    #[schema(value_type = Effective)]
+    pub request: Box<RawValue>,
+    /// Whether the answer was known before this call.
+    pub cached: bool,
+    /// Whether this call joined a job under way.
+    pub deduplicated: bool,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+    pub finished_at: Option<String>,
+    pub progress: Option<JobProgress>,
+    #[schema(value_type = Option<ScheduleDocument>)]
+    pub schedule: Option<Box<RawValue>>,
+    /// Why the job failed.
+    pub error: Option<String>,
+}
+
+/// How far a running search is.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct JobProgress {
+    /// What is being done.
+    pub phase: &'static str,
+    /// Share of the most generations allowed.
+    pub fraction: f64,
+    pub best_fitness: f64,
+    pub evaluations: u64,
+}
+
+/// What `?dry_run=true` answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DryRun {
+    pub digest: String,
+    pub request: Effective,
+    /// Fitness evaluations times intervals, at most.
+    pub cost: u64,
+}
+
+/// A stored schedule in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ScheduleSummary {
+    pub id: String,
+    pub model: String,
+    pub solver: String,
+    pub nfe: u16,
+    pub method: String,
+    pub created_at: String,
+    /// Where the schedule is.
+    pub href: String,
+}
+
+/// A page of stored schedules.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ScheduleList {
+    pub schedules: Vec<ScheduleSummary>,
+    /// Give this as `cursor` for the next page; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// Every model the service knows.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelList {
+    pub models: Vec<super::ModelInfo>,
+}

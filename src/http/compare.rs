@@ -1,0 +1,60 @@
+//! `/v1/compare`: the optimised schedule beside the rules and a user's own lists.
+
+use super::App;
+use super::extract::Json;
+use super::problem::Problem;
+use crate::api::{CompareRequest, Comparison, InvalidField};
+use crate::optimize::compare::{self, given_lambdas};
+use crate::schedule::NoiseSchedule;
+use axum::extract::State;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+
+/// Lists of noise levels a request may bring.
+const MAX_GIVEN: usize = 20;
+
+/// Compare schedules of one model, solver and NFE by the midpoint proxy.
+#[utoipa::path(
+    post,
+    path = "/v1/compare",
+    request_body = CompareRequest,
+    responses(
+        (status = 200, description = "The schedule and a row for each list", body = Comparison),
+        (status = 422, description = "A wrong field", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Too much work waits: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn compare(
+    State(app): State<App>,
+    Json(request): Json<CompareRequest>,
+) -> Result<axum::Json<Comparison>, Problem> {
+    if request.given.len() > MAX_GIVEN {
+        let detail = format!("at most {MAX_GIVEN} lists are compared at a time");
+        return Err(InvalidField::new("/given", detail).into());
+    }
+    let effective = app.effective(&request.request).await?;
+    let noise = NoiseSchedule::new(&effective.noise.spec())
+        .map_err(|error| InvalidField::new("/request/model", error.to_string()))?;
+    let given = request
+        .given
+        .iter()
+        .enumerate()
+        .map(|(i, list)| {
+            let lambdas = given_lambdas(list, &noise, &format!("/given/{i}"))?;
+            Ok((list.name.clone(), lambdas))
+        })
+        .collect::<Result<Vec<_>, InvalidField>>()?;
+    let comparison = app
+        .jobs
+        .run(move |cancel| {
+            compare::compare(&effective, &given, |_| {
+                if cancel.load(Ordering::Relaxed) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+        })
+        .await??;
+    Ok(axum::Json(comparison))
+}

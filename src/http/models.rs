@@ -1,0 +1,117 @@
+//! `/v1/models`: the built-in families and the models that users registered.
+
+use super::App;
+use super::extract::{Json, Path};
+use super::problem::Problem;
+use crate::api::{ModelInfo, ModelList, ModelRequest};
+use crate::schedule::families;
+use crate::store::{ModelRecord, Stored};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// Every known model.
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    responses((status = 200, description = "Built-in and registered models", body = ModelList))
+)]
+pub async fn list(State(app): State<App>) -> Result<axum::Json<ModelList>, Problem> {
+    let mut models: Vec<ModelInfo> = families::all().map(ModelInfo::of_family).collect();
+    for record in app.store.models().await? {
+        models.push(read(&record)?);
+    }
+    Ok(axum::Json(ModelList { models }))
+}
+
+/// Register a model under a name.
+#[utoipa::path(
+    post,
+    path = "/v1/models",
+    request_body = ModelRequest,
+    responses(
+        (status = 201, description = "Registered", body = ModelInfo),
+        (status = 200, description = "Registered before, with the same noise", body = ModelInfo),
+        (status = 409, description = "The name stands for another model", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A wrong field", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn register(
+    State(app): State<App>,
+    Json(request): Json<ModelRequest>,
+) -> Result<Response, Problem> {
+    let model = ModelInfo::from_request(&request)?;
+    match store(&app, &model).await? {
+        Stored::Created => {
+            let location = [(header::LOCATION, format!("/v1/models/{}", model.id))];
+            Ok((StatusCode::CREATED, location, axum::Json(model)).into_response())
+        }
+        Stored::Same => Ok(axum::Json(model).into_response()),
+        Stored::Conflict => Err(Problem::new(
+            StatusCode::CONFLICT,
+            "model_exists",
+            format!(
+                "`{}` is registered already with other settings: choose another id",
+                model.id
+            ),
+        )),
+    }
+}
+
+/// One model.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{id}",
+    params(("id" = String, Path, description = "Model id")),
+    responses(
+        (status = 200, description = "The model", body = ModelInfo),
+        (status = 404, description = "No such model", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn show(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<axum::Json<ModelInfo>, Problem> {
+    if let Some(family) = families::find(&id) {
+        return Ok(axum::Json(ModelInfo::of_family(family)));
+    }
+    match registered(&app, &id).await? {
+        Some(model) => Ok(axum::Json(model)),
+        None => Err(Problem::not_found(format!(
+            "there is no model `{id}`; GET /v1/models lists the known ones"
+        ))),
+    }
+}
+
+/// A registered model; nothing for built-in and unknown ones.
+pub(super) async fn registered(app: &App, id: &str) -> Result<Option<ModelInfo>, Problem> {
+    if families::find(id).is_some() {
+        return Ok(None);
+    }
+    app.store.model(id).await?.as_ref().map(read).transpose()
+}
+
+/// Keeps an inline model, so that its name works in paths.
+pub(super) async fn remember(app: &App, model: &ModelInfo) -> Result<(), Problem> {
+    store(app, model).await.map(|_| ())
+}
+
+async fn store(app: &App, model: &ModelInfo) -> Result<Stored, Problem> {
+    let record = ModelRecord {
+        id: model.id.clone(),
+        document: serde_json::to_string(model).unwrap_or_default(),
+        created_at: jiff::Timestamp::now().to_string(),
+    };
+    Ok(app.store.put_model(&record).await?)
+}
+
+fn read(record: &ModelRecord) -> Result<ModelInfo, Problem> {
+    serde_json::from_str(&record.document).map_err(|error| {
+        tracing::error!(%error, model = record.id, "a registered model is unreadable");
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            format!("the registered model `{}` is unreadable", record.id),
+        )
+    })
+}

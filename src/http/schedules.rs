@@ -1,0 +1,183 @@
+//! `/v1/schedules`: stored schedules, by content id, by what they are for, and listed.
+
+use super::App;
+use super::extract::{Path, Query};
+use super::problem::Problem;
+use crate::api::{
+    InvalidField, Nfe, OptimizeRequest, ScheduleDocument, ScheduleList, ScheduleSummary,
+};
+use crate::store::memo::Entry;
+use crate::store::{JobOutcome, ScheduleFilter, ScheduleRecord};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use std::sync::Arc;
+use utoipa::IntoParams;
+
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+const REVALIDATE: &str = "no-cache";
+const PAGE: u32 = 50;
+const MAX_PAGE: u32 = 200;
+
+/// The schedule of the all-defaults request for a model, solver and NFE.
+#[utoipa::path(
+    get,
+    path = "/v1/schedules/{model}/{solver}/{nfe}",
+    params(
+        ("model" = String, Path, description = "Model id", example = "sd-v2.1"),
+        ("solver" = String, Path, description = "ddim (or euler), unipc, dpmpp_2m", example = "unipc"),
+        ("nfe" = u16, Path, description = "Denoiser evaluations", example = 5),
+        ("If-None-Match" = Option<String>, Header, description = "Entity tag of a schedule you have"),
+    ),
+    responses(
+        (status = 200, description = "The schedule; its entity tag is its id", body = ScheduleDocument),
+        (status = 304, description = "You have it"),
+        (status = 404, description = "Nobody asked for it yet", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "No such model, solver or NFE", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn by_key(
+    State(app): State<App>,
+    Path((model, solver, nfe)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let key = format!("key/{model}/{solver}/{nfe}");
+    if let Some(entry) = app.memo.get(&key) {
+        metrics::counter!("fewstep_cache_hits_total", "source" => "memory").increment(1);
+        return Ok(answer(&entry, REVALIDATE, &headers));
+    }
+    let solver = solver
+        .parse()
+        .map_err(|detail: String| InvalidField::new("/solver", detail))?;
+    let nfe: Nfe = nfe
+        .parse()
+        .map_err(|detail: String| InvalidField::new("/nfe", detail))?;
+    let request = OptimizeRequest::of(&model, solver, nfe);
+    let digest = app.effective(&request).await?.digest();
+    let job = app.store.answer(digest.as_str()).await?;
+    let Some(JobOutcome::Succeeded { schedule }) = job.map(|job| job.outcome) else {
+        return Err(Problem::not_found(format!(
+            "this schedule has not been asked for yet: POST {{\"model\": \"{model}\", \"solver\": \"{}\", \"nfe\": {}}} to \
+             /v1/jobs",
+            solver.as_str(),
+            nfe.get()
+        )));
+    };
+    metrics::counter!("fewstep_cache_hits_total", "source" => "store").increment(1);
+    let entry = entry_of(schedule);
+    app.memo.put(key, entry.clone());
+    Ok(answer(&entry, REVALIDATE, &headers))
+}
+
+/// A schedule by its content id.
+#[utoipa::path(
+    get,
+    path = "/v1/schedules/{id}",
+    params(("id" = String, Path, description = "Schedule id")),
+    responses(
+        (status = 200, description = "The schedule, which never changes", body = ScheduleDocument),
+        (status = 304, description = "You have it"),
+        (status = 404, description = "No such schedule", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn by_id(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let key = format!("id/{id}");
+    if let Some(entry) = app.memo.get(&key) {
+        return Ok(answer(&entry, IMMUTABLE, &headers));
+    }
+    let Some(schedule) = app.store.schedule(&id).await? else {
+        return Err(Problem::not_found(format!("there is no schedule `{id}`")));
+    };
+    let entry = entry_of(schedule);
+    app.memo.put(key, entry.clone());
+    Ok(answer(&entry, IMMUTABLE, &headers))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    model: Option<String>,
+    solver: Option<String>,
+    nfe: Option<u16>,
+    /// hso, hso-constrained or published.
+    method: Option<String>,
+    /// Where the page before ended.
+    cursor: Option<String>,
+    /// Entries a page, 1 to 200; 50 unless given.
+    limit: Option<u32>,
+}
+
+/// Stored schedules, in the order of their ids.
+#[utoipa::path(
+    get,
+    path = "/v1/schedules",
+    params(ListQuery),
+    responses((status = 200, description = "A page of schedules", body = ScheduleList))
+)]
+pub async fn list(
+    State(app): State<App>,
+    Query(query): Query<ListQuery>,
+) -> Result<axum::Json<ScheduleList>, Problem> {
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let filter = ScheduleFilter {
+        model: query.model,
+        solver: query.solver,
+        nfe: query.nfe,
+        method: query.method,
+    };
+    let after = query.cursor.unwrap_or_default();
+    let mut records = app.store.schedules(&filter, &after, limit + 1).await?;
+    let more = records.len() > limit as usize;
+    records.truncate(limit as usize);
+    let next_cursor = records.last().filter(|_| more).map(|last| last.id.clone());
+    Ok(axum::Json(ScheduleList {
+        schedules: records.into_iter().map(summary).collect(),
+        next_cursor,
+    }))
+}
+
+fn summary(record: ScheduleRecord) -> ScheduleSummary {
+    ScheduleSummary {
+        href: format!("/v1/schedules/{}", record.id),
+        id: record.id,
+        model: record.model,
+        solver: record.solver,
+        nfe: record.nfe,
+        method: record.method,
+        created_at: record.created_at,
+    }
+}
+
+fn entry_of(schedule: ScheduleRecord) -> Entry {
+    Entry {
+        schedule_id: Arc::from(schedule.id),
+        body: Bytes::from(schedule.document),
+    }
+}
+
+/// The schedule, or 304 to those who have it.
+fn answer(entry: &Entry, caching: &'static str, headers: &HeaderMap) -> Response {
+    let tag = format!("\"{}\"", entry.schedule_id);
+    let known = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|candidate| candidate.trim().trim_start_matches("W/"))
+        .any(|candidate| candidate == tag || candidate == "*");
+    let validators = [
+        (header::ETAG, tag),
+        (header::CACHE_CONTROL, caching.to_owned()),
+    ];
+    if known {
+        return (StatusCode::NOT_MODIFIED, validators).into_response();
+    }
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::OK, validators, content_type, entry.body.clone()).into_response()
+}

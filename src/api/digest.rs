@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 /// A SHA-256 in lower-case hexadecimal.
@@ -24,8 +24,11 @@ impl Digest {
     pub fn of(value: &impl Serialize) -> Self {
         let canonical = serde_json_canonicalizer::to_vec(value)
             .expect("contract types hold finite numbers and string keys only");
-        let hash = Sha256::digest(&canonical);
-        Self(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+        let mut digits = String::with_capacity(64);
+        for byte in Sha256::digest(&canonical) {
+            let _ = write!(digits, "{byte:02x}");
+        }
+        Self(digits)
     }
 
     #[must_use]

@@ -12,6 +12,7 @@ mod job;
 mod limits;
 mod model;
 mod noise;
+mod ranges;
 mod request;
 mod schema;
 

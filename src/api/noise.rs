@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NoiseKind {
-    /// `beta_start`, `beta_end`, `steps`: betas evenly spaced (DDPM; ComfyUI's "sqrt_linear").
+    /// `beta_start`, `beta_end`, `steps`: betas evenly spaced (DDPM; ComfyUI's `sqrt_linear`).
     Linear,
     /// `beta_start`, `beta_end`, `steps`: square roots of betas evenly spaced (Stable Diffusion).
     ScaledLinear,

@@ -140,7 +140,8 @@ fn scale<const D: usize>(bounds: &[(f64, f64); D], unit: &[f64; D]) -> [f64; D] 
 
 /// Uniform in [0, 1) with 53 random bits.
 fn uniform(rng: &mut ChaCha8Rng) -> f64 {
-    (rng.next_u64() >> 11) as f64 * (0.5_f64).powi(53)
+    const RESOLUTION: f64 = 1.0 / (1_u64 << 53) as f64;
+    (rng.next_u64() >> 11) as f64 * RESOLUTION
 }
 
 /// A whole number below `bound`; the bias of the product method is below 2^-50 here.

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::{Path as ErrorPath, Segment};
+use std::fmt::Write as _;
 
 /// Nesting a body may have.
 const MAX_DEPTH: usize = 64;
@@ -109,7 +110,9 @@ fn pointer(path: &ErrorPath, detail: &str) -> String {
     let mut pointer = String::new();
     for segment in path {
         match segment {
-            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Seq { index } => {
+                let _ = write!(pointer, "/{index}");
+            }
             Segment::Map { key } => {
                 pointer.push('/');
                 pointer.push_str(&escape(key));

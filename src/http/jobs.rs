@@ -22,7 +22,7 @@ use utoipa::IntoParams;
 
 /// A search takes milliseconds, so a client without a preference waits for it.
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

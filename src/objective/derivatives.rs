@@ -137,15 +137,16 @@ impl Band {
     pub fn solve_factored(&self, x: &mut [f64]) {
         for i in 0..self.size {
             let mut sum = x[i];
-            for k in i.saturating_sub(self.half)..i {
-                sum -= self.get(i, k) * x[k];
+            let first = i.saturating_sub(self.half);
+            for (k, solved) in x.iter().enumerate().take(i).skip(first) {
+                sum -= self.get(i, k) * solved;
             }
             x[i] = sum / self.get(i, i);
         }
         for i in (0..self.size).rev() {
             let mut sum = x[i];
-            for k in i + 1..self.size.min(i + self.half + 1) {
-                sum -= self.get(k, i) * x[k];
+            for (k, solved) in x.iter().enumerate().skip(i + 1).take(self.half) {
+                sum -= self.get(k, i) * solved;
             }
             x[i] = sum / self.get(i, i);
         }

@@ -135,6 +135,10 @@ impl<const K: usize> Mul for Jet<K> {
 
 impl<const K: usize> Div for Jet<K> {
     type Output = Self;
+    #[expect(
+        clippy::suspicious_arithmetic_impl,
+        reason = "a quotient is a product with the reciprocal"
+    )]
     fn div(self, other: Self) -> Self {
         self * other.recip()
     }

@@ -1,8 +1,10 @@
 //! The error bound of DM-NonUniform for UniPC (arXiv 2402.17376), as the HSO paper compares against.
 //!
-//! With `J_{s,n}` the weight of node `n` in step `s` and `e_n = e(lambda_n)`:
-//! `sum over first-order steps |J e| + sum over steps s < trunc sqrt(sum_n (J_{s,n} e_n)^2)
-//! + sum over nodes |sum over the other steps J_{s,n} e_n|`, `trunc = 3` for N <= 7, else 0.
+//! With `J_{s,n}` the weight of node `n` in step `s` and `e_n = e(lambda_n)`, it is the sum of
+//!
+//! - `|J e|` over first-order steps,
+//! - `sqrt(sum_n (J_{s,n} e_n)^2)` over steps `s < trunc`, with `trunc = 3` for N <= 7, else 0,
+//! - `|sum_s J_{s,n} e_n|` over nodes, `s` running over the other steps.
 
 use super::derivatives::Derivatives;
 use super::jet::Jet;

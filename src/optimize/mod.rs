@@ -21,6 +21,7 @@ use crate::schedule::rules::RULES;
 use crate::schedule::{NoiseError, NoiseSchedule, Schedule, ScheduleError, Terminal};
 use std::ops::ControlFlow;
 use std::time::Instant;
+use warnings::Searched;
 
 /// Exponent of the proxy that scores published schedules, where no request sets one.
 const DEFAULT_P: f64 = 2.0;
@@ -121,14 +122,14 @@ fn searched(
         outcome.penalty
     };
     let psi = psi_report(&outcome, settings);
-    let warnings = warnings::of_search(
+    let warnings = warnings::of_search(&Searched {
         effective,
         settings,
-        &outcome,
-        &schedule,
-        &psi,
-        &problem.noise,
-    );
+        outcome: &outcome,
+        schedule: &schedule,
+        psi: &psi,
+        noise: &problem.noise,
+    });
     Ok(Answer {
         p: settings.p,
         objective: Some((settings.objective, value)),

@@ -11,6 +11,7 @@ pub mod rules;
 mod scheduler_config;
 mod shift;
 mod spec;
+mod training_grid;
 
 pub use noise::{NoiseError, NoiseSchedule};
 pub use scheduler_config::{ConfigError, SchedulerConfig};

@@ -5,7 +5,8 @@
 //! does. For flow matching `t` is the uniform time *before* the shift, so that spacing means the same at every shift.
 //! Where lambda is infinite at `t = 1` (flow matching, zero-terminal-SNR), [`NoiseSchedule::t_range`] ends below 1.
 
-use super::spec::{NoiseSpec, VpTable};
+use super::spec::NoiseSpec;
+use super::training_grid::{discrete_log_alpha, grid_position, interpolate, invert};
 
 /// Where searches stop for models whose lambda is infinite at `t = 1`.
 const SINGULAR_T_MAX: f64 = 0.999;
@@ -14,7 +15,7 @@ const EDM_RHO: f64 = 7.0;
 /// `M` of EDM's VP preconditioning: the network is called with `(M - 1) t`.
 const VP_SDE_STEPS: f64 = 1000.0;
 /// Half log-SNRs beyond this leave no signal (or no noise) in double precision.
-const LAMBDA_LIMIT: f64 = 30.0;
+pub(super) const LAMBDA_LIMIT: f64 = 30.0;
 
 /// A compiled noise schedule. Cheap to query, immutable; built from a [`NoiseSpec`].
 #[derive(Clone, Debug)]
@@ -254,7 +255,8 @@ impl NoiseSchedule {
     }
 }
 
-fn positive(field: &'static str, value: f64, limit: f64) -> Result<(), NoiseError> {
+/// Checks a parameter that is above 0 and at most `limit`.
+pub(super) fn positive(field: &'static str, value: f64, limit: f64) -> Result<(), NoiseError> {
     if value > 0.0 && value <= limit {
         return Ok(());
     }
@@ -264,115 +266,22 @@ fn positive(field: &'static str, value: f64, limit: f64) -> Result<(), NoiseErro
     ))
 }
 
-/// `ln(sqrt(alpha_bar))` on the training grid, after the SNR shift and the zero-terminal-SNR rescale where asked for.
-fn discrete_log_alpha(table: &VpTable) -> Result<Vec<f64>, NoiseError> {
-    let field = table.field();
-    let mut log_alpha: Vec<f64> = table
-        .log_alpha_bar()?
-        .into_iter()
-        .map(|v| 0.5 * v)
-        .collect();
-    if log_alpha.len() < 2 || log_alpha.len() > 100_000 {
-        return Err(NoiseError::new(
-            field,
-            "needs from 2 to 100000 training timesteps",
-        ));
-    }
-    if let Some(scale) = table.snr_shift_scale {
-        positive("snr_shift_scale", scale, 1e3)?;
-        // alpha_bar / (s + (1 - s) alpha_bar) divides the SNR by s.
-        let shift = 0.5 * libm::log(scale);
-        for la in &mut log_alpha {
-            *la = log_alpha_of_lambda(lambda_of_log_alpha(*la) - shift);
-        }
-    }
-    if table.rescale_betas_zero_snr {
-        rescale_to_zero_terminal_snr(&mut log_alpha);
-    }
-    let finite = log_alpha.len() - usize::from(table.rescale_betas_zero_snr);
-    let mut previous = LAMBDA_LIMIT;
-    for (n, &la) in log_alpha[..finite].iter().enumerate() {
-        let lambda = lambda_of_log_alpha(la);
-        if lambda.is_nan() || lambda >= previous || lambda < -LAMBDA_LIMIT {
-            return Err(NoiseError::new(
-                field,
-                format!(
-                    "the signal-to-noise ratio must fall strictly and stay within half log-SNR \
-                     +-{LAMBDA_LIMIT}; timestep {n} breaks that"
-                ),
-            ));
-        }
-        previous = lambda;
-    }
-    Ok(log_alpha)
-}
-
-/// Shifts and scales `sqrt(alpha_bar)` so that the last is zero and the first is kept (arXiv 2305.08891, algorithm 1).
-fn rescale_to_zero_terminal_snr(log_alpha: &mut [f64]) {
-    let root = |la: f64| libm::exp(la);
-    let (first, last) = (root(log_alpha[0]), root(log_alpha[log_alpha.len() - 1]));
-    let scale = first / (first - last);
-    for la in log_alpha.iter_mut() {
-        *la = libm::log((root(*la) - last) * scale);
-    }
-}
-
-fn lambda_of_log_alpha(log_alpha: f64) -> f64 {
+/// `lambda` of a variance-preserving pair.
+pub(super) fn lambda_of_log_alpha(log_alpha: f64) -> f64 {
     log_alpha - 0.5 * libm::log(-libm::expm1(2.0 * log_alpha))
 }
 
 /// `ln(alpha) = -ln(1 + exp(-2 lambda)) / 2` of a variance-preserving pair.
-fn log_alpha_of_lambda(lambda: f64) -> f64 {
+pub(super) fn log_alpha_of_lambda(lambda: f64) -> f64 {
     if lambda < -20.0 {
         return lambda;
     }
     -0.5 * libm::log1p(libm::exp(-2.0 * lambda))
 }
 
-/// Position `t T - 1` on the training grid; exact at grid points, where rounding would leave a stray last bit.
-fn grid_position(t: f64, steps: usize) -> f64 {
-    let position = t * steps as f64 - 1.0;
-    let nearest = libm::round(position);
-    if (position - nearest).abs() < 1e-9 {
-        nearest
-    } else {
-        position
-    }
-}
-
-fn interpolate(log_alpha: &[f64], t: f64) -> f64 {
-    let last = log_alpha.len() - 1;
-    let position = grid_position(t, log_alpha.len()).clamp(0.0, last as f64);
-    let below = libm::floor(position);
-    let n = below as usize;
-    let weight = position - below;
-    if weight == 0.0 {
-        return log_alpha[n];
-    }
-    log_alpha[n] + weight * (log_alpha[n + 1] - log_alpha[n])
-}
-
-fn invert(log_alpha: &[f64], target: f64) -> f64 {
-    let steps = log_alpha.len() as f64;
-    let after = log_alpha.partition_point(|&la| la >= target);
-    if after == 0 {
-        return 1.0 / steps;
-    }
-    if after == log_alpha.len() {
-        return 1.0;
-    }
-    let (above, below) = (log_alpha[after - 1], log_alpha[after]);
-    let weight = if below.is_infinite() {
-        0.0
-    } else {
-        (above - target) / (above - below)
-    };
-    (after as f64 + weight) / steps
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::spec::Betas;
+    use super::super::spec::{Betas, VpTable};
     use super::*;
 
     fn stable_diffusion() -> NoiseSchedule {

@@ -1,7 +1,7 @@
 //! The shift of flow-matching models: static, or dynamic in the number of image tokens.
 //!
 //! `sigma = s t / (1 + (s - 1) t)`; a dynamic shift interpolates `mu` linearly in the token count and uses `s = exp(mu)`
-//! (FLUX, Qwen-Image, LTX) or `s = mu` (CogView4). Source: diffusers' `FlowMatchEulerDiscreteScheduler` and the
+//! (FLUX, Qwen-Image, LTX) or `s = mu` (`CogView4`). Source: diffusers' `FlowMatchEulerDiscreteScheduler` and the
 //! `calculate_shift` of its pipelines.
 
 /// What turns `mu` into a shift.

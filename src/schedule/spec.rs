@@ -1,7 +1,7 @@
 //! A noise schedule as its parameters: what a digest is taken of and [`NoiseSchedule`] is built from.
 //!
 //! Names and defaults are diffusers' (`beta_schedule`, `rescale_betas_zero_snr`, `snr_shift_scale`). Note the naming
-//! trap: latent diffusion's "linear" is `scaled_linear` here, and its "sqrt_linear" is `linear`.
+//! trap: latent diffusion's "linear" is `scaled_linear` here, and its `sqrt_linear` is `linear`.
 //!
 //! [`NoiseSchedule`]: super::NoiseSchedule
 

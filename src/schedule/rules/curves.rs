@@ -131,7 +131,7 @@ pub(super) fn bong_tangent(n: usize) -> Vec<f64> {
 }
 
 fn tangent(steps: usize, slope: f64, pivot: f64, start: f64, end: f64) -> Vec<f64> {
-    let curve = |x: f64| (2.0 / PI * libm::atan(-slope * (x - pivot)) + 1.0) / 2.0;
+    let curve = |x: f64| 0.5 - libm::atan(slope * (x - pivot)) / PI;
     let (most, least) = (curve(0.0), curve(steps as f64 - 1.0));
     (0..steps)
         .map(|x| (curve(x as f64) - least) / (most - least) * (start - end) + end)

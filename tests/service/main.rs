@@ -1,0 +1,7 @@
+//! The real binary, driven over real sockets and a real command line.
+
+mod bad_input;
+mod command_line;
+mod main_path;
+mod store;
+mod support;

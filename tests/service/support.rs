@@ -1,0 +1,113 @@
+//! The real binary on a real socket and a real database file.
+
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running `fewstep serve`; stopped when dropped.
+pub struct Server {
+    process: Child,
+    base: String,
+    client: Client,
+}
+
+impl Server {
+    /// Starts on a free port with the database in `folder`.
+    pub fn start(folder: &Path) -> Self {
+        Self::start_with(&format!("sqlite:{}", folder.join("fewstep.db").display()))
+    }
+
+    pub fn start_with(database_url: &str) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_fewstep"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+            .args(["--database-url", database_url])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let base = line
+            .trim()
+            .strip_prefix("fewstep listening on ")
+            .unwrap_or_else(|| panic!("the server said `{line}`"))
+            .to_owned();
+        Self {
+            process,
+            base,
+            client: Client::builder()
+                .timeout(Duration::from_mins(1))
+                .build()
+                .unwrap(),
+        }
+    }
+
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("{}{path}", self.base))
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> RequestBuilder {
+        self.client.post(format!("{}{path}", self.base)).json(body)
+    }
+
+    /// A POST whose body is sent as it is.
+    pub fn post_raw(&self, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        self.client
+            .post(format!("{}{path}", self.base))
+            .header("content-type", "application/json")
+            .body(body)
+    }
+
+    pub fn delete(&self, path: &str) -> RequestBuilder {
+        self.client.delete(format!("{}{path}", self.base))
+    }
+
+    /// The value of a metric, 0 where it was never counted.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = self
+            .get("/metrics")
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        text.lines()
+            .filter(|line| line.starts_with(name))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Sends SIGTERM and waits; returns the exit code and how long it took.
+    pub fn stop(mut self) -> (Option<i32>, Duration) {
+        let asked = Instant::now();
+        let pid = self.process.id().to_string();
+        Command::new("kill").arg(pid).status().unwrap();
+        let status = self.process.wait().unwrap();
+        (status.code(), asked.elapsed())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Status and JSON body.
+pub async fn json(response: Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"));
+    (status, body)
+}
+
+/// The default request of the documentation.
+pub fn request(nfe: u64) -> Value {
+    serde_json::json!({"model": "sd-v2.1", "solver": "unipc", "nfe": nfe})
+}

@@ -14,8 +14,10 @@ use crate::schedule::NoiseSchedule;
 const PATH: [f64; 5] = [1e-2, 1e-4, 1e-6, 1e-8, 1e-10];
 /// Fraction of the way to the constraints a step may go.
 const TO_BOUNDARY: f64 = 0.95;
-/// A pass ends when a step promises less than this, in units of the objective.
+/// The last pass ends when a step promises less than this, in units of the objective; earlier ones when it promises less
+/// than this share of their barrier weight.
 const PREDICTED_DECREASE: f64 = 1e-13;
+const PASS_PRECISION: f64 = 1e-2;
 /// A gradient below this, in units of the objective, is a stationary point.
 const STATIONARY: f64 = 1e-5;
 
@@ -87,7 +89,7 @@ impl Workspace {
     }
 }
 
-/// Moves the interior of `lambdas` (ascending, feasible) to a minimum in at most `iterations` Newton steps a pass.
+/// Moves the interior of `lambdas` (ascending, feasible) to a minimum in at most `iterations` Newton steps.
 pub fn minimise(
     objective: &dyn Objective,
     spacing: Spacing<'_>,
@@ -105,16 +107,22 @@ pub fn minimise(
         &PATH[PATH.len() - 1..]
     };
     let mut converged = false;
-    for &weight in path {
+    let mut left = iterations;
+    for (i, &weight) in path.iter().enumerate() {
+        let precision = if i + 1 == path.len() {
+            PREDICTED_DECREASE
+        } else {
+            PASS_PRECISION * weight
+        };
         let mut pass = Pass {
             objective,
             spacing,
             barrier: weight * scale,
             smoothing: weight * scale,
-            tolerance: PREDICTED_DECREASE * scale,
+            tolerance: precision * scale,
             work,
         };
-        converged = pass.run(iterations, lambdas);
+        converged = pass.run(&mut left, lambdas);
     }
     work.model.clear();
     let smoothing = path[path.len() - 1] * scale;
@@ -142,11 +150,12 @@ struct Pass<'a, 'w> {
 }
 
 impl Pass<'_, '_> {
-    /// Returns whether the descent converged.
-    fn run(&mut self, iterations: usize, lambdas: &mut [f64]) -> bool {
+    /// Takes steps from `left` until none promises enough; returns whether that was reached.
+    fn run(&mut self, left: &mut usize, lambdas: &mut [f64]) -> bool {
         let mut radius = (lambdas[lambdas.len() - 1] - lambdas[0]) / 2.0;
         self.differentiate(lambdas);
-        for _ in 0..iterations {
+        while *left > 0 {
+            *left -= 1;
             let length = self.step_within(radius);
             let fraction = self.fraction_to_boundary(lambdas);
             for (i, d) in self.work.step.iter_mut().enumerate() {

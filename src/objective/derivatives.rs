@@ -29,7 +29,8 @@ impl Derivatives {
         self.hessian.entries.fill(0.0);
     }
 
-    /// Adds a term of the `K` consecutive points from `first_point` on; points outside the interior are constants.
+    /// Adds a term of the `K` consecutive points from `first_point` on, of whose Hessian the lower triangle is read; points
+    /// outside the interior are constants.
     pub fn add<const K: usize>(
         &mut self,
         first_point: isize,

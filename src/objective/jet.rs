@@ -10,6 +10,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 pub struct Jet<const K: usize> {
     pub value: f64,
     pub gradient: [f64; K],
+    /// Lower triangle; the rest stays zero.
     pub hessian: [[f64; K]; K],
 }
 
@@ -36,7 +37,7 @@ impl<const K: usize> Jet<K> {
         let mut out = Self::constant(f.value);
         for i in 0..K {
             out.gradient[i] = f.first * self.gradient[i];
-            for j in 0..K {
+            for j in 0..=i {
                 out.hessian[i][j] =
                     f.first * self.hessian[i][j] + f.second * self.gradient[i] * self.gradient[j];
             }
@@ -76,7 +77,7 @@ impl<const K: usize> Jet<K> {
         let mut out = Jet::constant(self.value);
         for i in 0..K.min(W) {
             out.gradient[offset + i] = self.gradient[i];
-            for j in 0..K {
+            for j in 0..=i {
                 out.hessian[offset + i][offset + j] = self.hessian[i][j];
             }
         }
@@ -90,7 +91,7 @@ impl<const K: usize> Add for Jet<K> {
         self.value += other.value;
         for i in 0..K {
             self.gradient[i] += other.gradient[i];
-            for j in 0..K {
+            for j in 0..=i {
                 self.hessian[i][j] += other.hessian[i][j];
             }
         }
@@ -122,7 +123,7 @@ impl<const K: usize> Mul for Jet<K> {
         let mut out = Self::constant(self.value * other.value);
         for i in 0..K {
             out.gradient[i] = self.gradient[i] * other.value + self.value * other.gradient[i];
-            for j in 0..K {
+            for j in 0..=i {
                 out.hessian[i][j] = self.hessian[i][j] * other.value
                     + self.value * other.hessian[i][j]
                     + self.gradient[i] * other.gradient[j]

@@ -68,19 +68,21 @@ impl<const K: usize> StepWeights<K> {
     }
 }
 
-/// The total weight of node `n` over the steps that `counted` admits, in the node's own window of `W` points.
+/// The total weight of node `n` over the steps that `counted` admits, in the node's own window of `W` points; nothing where
+/// no such step uses the node.
 pub fn node_weight<const K: usize, const W: usize>(
     steps: &[StepWeights<K>],
     n: usize,
     counted: impl Fn(usize, &StepWeights<K>) -> bool,
-) -> Jet<W> {
-    let mut total = Jet::constant(0.0);
+) -> Option<Jet<W>> {
+    let mut total: Option<Jet<W>> = None;
     for (s, step) in steps.iter().enumerate().skip(n).take(3) {
         if !counted(s, step) {
             continue;
         }
         if let Some((_, weight)) = step.nodes(s).find(|(node, _)| *node == n) {
-            total = total + weight.embed(s - n);
+            let weight = weight.embed(s - n);
+            total = Some(total.map_or(weight, |sum| sum + weight));
         }
     }
     total

@@ -63,7 +63,10 @@ impl UniPcBound {
             emit(s as isize - 2, squares.sqrt());
         }
         for n in 0..steps {
-            let weight = node_weight::<K, W>(&weights, n, |s, step| !bounded_alone(s, step));
+            let grouped = |s: usize, step: &StepWeights<K>| !bounded_alone(s, step);
+            let Some(weight) = node_weight::<K, W>(&weights, n, grouped) else {
+                continue;
+            };
             let contribution = weight * error(NODE_SLOT, n);
             emit(
                 n as isize - 2,

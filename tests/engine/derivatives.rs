@@ -67,7 +67,7 @@ fn gradients_and_hessians_are_central_differences() {
                 let element = 0.5 * (form(&sum) - form(&unit(i)) - form(&unit(j)));
                 let error = (curvature - element).abs();
                 assert!(
-                    error < 2e-6 * scale.max(1.0),
+                    error < 1e-6 * (scale.max(1.0) + element.abs()),
                     "hessian {i} {j}: {curvature} {element}"
                 );
             }

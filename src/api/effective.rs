@@ -5,7 +5,10 @@
 
 use super::ALGORITHM_REVISION;
 use super::digest::Digest;
-use super::limits::{D_MIN, GAMMA, GENERATIONS, MAX_SEED, MAX_WORK, P, POPULATION, TOLERANCE};
+use super::limits::{
+    D_MIN, GAMMA, GENERATIONS, KINKED_INTERVAL, MAX_SEED, MAX_WORK, P, POPULATION, SMOOTH_INTERVAL,
+    TOLERANCE,
+};
 use super::model::Model;
 use super::noise::NoiseFields;
 use super::ranges::{resolve_bounds, within};
@@ -98,7 +101,7 @@ impl Effective {
         Digest::of(self)
     }
 
-    /// Estimated work: fitness evaluations times intervals, at most.
+    /// Estimated work at most, in units of about a microsecond on one core.
     #[must_use]
     pub fn cost(&self) -> u64 {
         match &self.plan {
@@ -107,7 +110,11 @@ impl Effective {
                 let population = 3 * u64::from(search.population);
                 let evaluations =
                     population * (u64::from(search.generations) + 1) + POLISH_ALLOWANCE;
-                evaluations * u64::from(self.nfe.get())
+                let interval = match search.objective {
+                    ObjectiveName::Mep => SMOOTH_INTERVAL,
+                    ObjectiveName::UnipcBound | ObjectiveName::UnipcMidpoint => KINKED_INTERVAL,
+                };
+                evaluations * u64::from(self.nfe.get()) * interval
             }
         }
     }

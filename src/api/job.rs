@@ -57,7 +57,7 @@ pub struct JobProgress {
 pub struct DryRun {
     pub digest: String,
     pub request: Effective,
-    /// Fitness evaluations times intervals, at most.
+    /// Estimated work at most, in units of about a microsecond on one core.
     pub cost: u64,
 }
 

@@ -2,8 +2,11 @@
 
 /// Denoiser evaluations a schedule may have.
 pub const MAX_NFE: u64 = 256;
-/// Estimated work of a search: fitness evaluations times intervals. The largest default request needs 0.9 million.
-pub const MAX_WORK: u64 = 20_000_000;
+/// Estimated work of a search, in units of about a microsecond on one core. The largest default request needs a million.
+pub const MAX_WORK: u64 = 120_000_000;
+/// Units of work an interval costs in one fitness evaluation: a smooth objective, and one with kinks.
+pub(super) const SMOOTH_INTERVAL: u64 = 1;
+pub(super) const KINKED_INTERVAL: u64 = 150;
 
 pub(super) const POPULATION: (u32, u32) = (1, 200);
 pub(super) const GENERATIONS: (u32, u32) = (1, 1000);

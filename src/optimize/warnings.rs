@@ -90,6 +90,7 @@ impl Searched<'_> {
             Some(least) => format!(
                 "{least:.5} is the largest this many points allow between the ends, and is what was used"
             ),
+            None if self.settings.gamma == 0.0 => "gamma is 0, so nothing held it".to_owned(),
             None => "the penalty outweighs the objective and widens the range instead; lower d_min or gamma, or use \
                      hso-constrained"
                 .to_owned(),

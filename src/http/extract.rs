@@ -21,6 +21,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let JsonText(body) = JsonText::from_request(request, state).await?;
+        parse(&body).map(Self)
+    }
+}
+
+/// A body that says it is JSON, unread.
+pub struct JsonText(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonText {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -37,7 +49,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                     }
                     other => broken(&other.to_string(), ""),
                 })?;
-        parse(&body).map(Self)
+        Ok(Self(body))
     }
 }
 
@@ -59,7 +71,8 @@ fn broken(detail: &str, pointer: &str) -> Problem {
     .with_errors(vec![InvalidField::new(pointer, detail)])
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+/// Reads a JSON text; what is wrong with it is a problem that points there.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if depth(body) > MAX_DEPTH {
         return Err(broken(
             &format!("it is nested deeper than {MAX_DEPTH} levels"),

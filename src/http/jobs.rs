@@ -1,7 +1,7 @@
 //! `/v1/jobs`: ask for a schedule, and look how the asking goes.
 
 use super::App;
-use super::extract::{Json, Path, Query};
+use super::extract::{JsonText, Path, Query, parse};
 use super::models;
 use super::problem::Problem;
 use crate::api::{
@@ -58,9 +58,14 @@ pub async fn submit(
     State(app): State<App>,
     Query(query): Query<SubmitQuery>,
     headers: HeaderMap,
-    Json(request): Json<OptimizeRequest>,
+    JsonText(body): JsonText,
 ) -> Result<Response, Problem> {
+    let body_key = body_key(&body).filter(|_| !query.dry_run);
+    if let Some(entry) = body_key.as_ref().and_then(|key| app.memo.get(key)) {
+        return Ok(known(entry));
+    }
     let preference = Preference::of(&headers);
+    let request: OptimizeRequest = parse(&body)?;
     let effective = app.effective(&request).await?;
     let digest = effective.digest();
     if query.dry_run {
@@ -71,10 +76,10 @@ pub async fn submit(
         };
         return Ok(axum::Json(answer).into_response());
     }
-    let key = memo_key(digest.as_str());
-    if let Some(entry) = app.memo.get(&key) {
-        metrics::counter!("fewstep_cache_hits_total", "source" => "memory").increment(1);
-        return Ok(json(StatusCode::OK, entry.body));
+    let digest_key = format!("digest/{digest}");
+    if let Some(entry) = app.memo.get(&digest_key) {
+        app.memo.put_under(body_key, &entry);
+        return Ok(known(entry));
     }
     if let Some(model) = ModelInfo::of_inline(&effective) {
         models::remember(&app, &model).await?;
@@ -84,7 +89,10 @@ pub async fn submit(
     let mut response = match flight.wait(preference.wait()).await {
         Some(landed) => {
             let job = landed_document(&landed, submission.deduplicated);
-            app.memorise(key, &landed);
+            if let Some(entry) = entry_of(&landed) {
+                app.memo.put_under(body_key, &entry);
+                app.memo.put(digest_key, entry);
+            }
             job_response(StatusCode::OK, &job)
         }
         None => accepted(&flight, submission.deduplicated),
@@ -133,24 +141,32 @@ impl App {
             registered.as_ref().map(|model| &model.noise),
         )?)
     }
-
-    /// Keeps a success for the next caller, who will find it cached.
-    fn memorise(&self, key: String, landed: &Landed) {
-        if let JobOutcome::Succeeded { schedule } = &landed.job.outcome {
-            let job = document(&landed.job, true, false);
-            self.memo.put(
-                key,
-                Entry {
-                    schedule_id: Arc::from(schedule.id.as_str()),
-                    body: Bytes::from(serde_json::to_vec(&job).unwrap_or_default()),
-                },
-            );
-        }
-    }
 }
 
-fn memo_key(digest: &str) -> String {
-    format!("job/{digest}")
+/// Bodies up to this size are keys of the memo: the same bytes are the same request, because models never change.
+const MAX_BODY_KEY: usize = 4096;
+
+fn body_key(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    (text.len() <= MAX_BODY_KEY).then(|| format!("body/{text}"))
+}
+
+/// The answer to a request that was answered before.
+fn known(entry: Entry) -> Response {
+    metrics::counter!("fewstep_cache_hits_total", "source" => "memory").increment(1);
+    json(StatusCode::OK, entry.body)
+}
+
+/// A success as the next caller, who will find it cached, gets it.
+fn entry_of(landed: &Landed) -> Option<Entry> {
+    let JobOutcome::Succeeded { schedule } = &landed.job.outcome else {
+        return None;
+    };
+    let job = document(&landed.job, true, false);
+    Some(Entry {
+        schedule_id: Arc::from(schedule.id.as_str()),
+        body: Bytes::from(serde_json::to_vec(&job).unwrap_or_default()),
+    })
 }
 
 fn accepted(flight: &Flight, deduplicated: bool) -> Response {
@@ -170,7 +186,7 @@ fn job_response(status: StatusCode, job: &JobDocument) -> Response {
     )
 }
 
-pub(super) fn json(status: StatusCode, body: Bytes) -> Response {
+fn json(status: StatusCode, body: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 

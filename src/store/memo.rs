@@ -41,6 +41,13 @@ impl Memo {
         self.entries.get(key)
     }
 
+    /// Puts the same answer under a further key, where there is one.
+    pub fn put_under(&self, key: Option<String>, entry: &Entry) {
+        if let Some(key) = key {
+            self.put(key, entry.clone());
+        }
+    }
+
     pub fn put(&self, key: String, entry: Entry) {
         self.entries.insert(key, entry);
     }

@@ -141,9 +141,7 @@ async fn wrong_envelopes_are_problems_too() {
             "body_too_large",
         ),
         (
-            server
-                .post_raw("/v1/jobs", "{}")
-                .header("content-type", "text/plain"),
+            server.post_as("/v1/jobs", "text/plain", "{}"),
             415,
             "unsupported_media_type",
         ),

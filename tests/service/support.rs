@@ -56,9 +56,19 @@ impl Server {
 
     /// A POST whose body is sent as it is.
     pub fn post_raw(&self, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        self.post_as(path, "application/json", body)
+    }
+
+    /// The same under another content type.
+    pub fn post_as(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> RequestBuilder {
         self.client
             .post(format!("{}{path}", self.base))
-            .header("content-type", "application/json")
+            .header("content-type", content_type)
             .body(body)
     }
 

@@ -8,6 +8,7 @@ mod comparison;
 mod digest;
 mod document;
 mod effective;
+mod invalid;
 mod job;
 mod limits;
 mod model;
@@ -22,9 +23,8 @@ pub use document::{
     Baseline, Fitness, Provenance, PsiReport, ScheduleDocument, SearchReport, SpacingReport,
     Warning,
 };
-pub use effective::{
-    Effective, EffectiveSolver, Invalid, InvalidField, Plan, SearchSettings, resolve,
-};
+pub use effective::{Effective, EffectiveSolver, Plan, SearchSettings, resolve};
+pub use invalid::{Invalid, InvalidField};
 pub use job::{
     DryRun, JobDocument, JobProgress, JobState, ModelList, ScheduleList, ScheduleSummary,
 };

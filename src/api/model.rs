@@ -1,7 +1,7 @@
 //! Models as the contract sees them: an id, a noise schedule, and for distilled ones the schedule they carry.
 
 use super::digest::Digest;
-use super::effective::{Invalid, InvalidField};
+use super::invalid::{Invalid, InvalidField};
 use super::noise::NoiseFields;
 use super::request::ModelRef;
 use crate::schedule::families::{self, Family, Published};
@@ -248,14 +248,14 @@ impl ModelInfo {
         }
     }
 
-    /// What an inline model of this noise is remembered as.
+    /// What an inline model is remembered as; nothing for a name that is none.
     #[must_use]
-    pub fn of_inline(effective: &super::Effective) -> Option<Self> {
-        effective.model.starts_with(INLINE_PREFIX).then(|| Self {
-            id: effective.model.clone(),
+    pub fn of_inline(id: &str, noise: &NoiseFields) -> Option<Self> {
+        id.starts_with(INLINE_PREFIX).then(|| Self {
+            id: id.to_owned(),
             built_in: false,
             title: None,
-            noise: effective.noise.clone(),
+            noise: noise.clone(),
             prediction: None,
             resolution: None,
             distilled_nfe: None,

@@ -1,6 +1,6 @@
 //! The wire form of a noise schedule: one flat object, `kind` and that kind's parameters.
 
-use super::effective::InvalidField;
+use super::invalid::InvalidField;
 use super::limits::MAX_TABLE;
 use crate::schedule::{Betas, NoiseSchedule, NoiseSpec, VpTable};
 use serde::{Deserialize, Serialize};

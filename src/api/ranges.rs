@@ -1,6 +1,6 @@
 //! Checks the ranges in a request: plain limits, the upper level's box and the first noise level.
 
-use super::effective::InvalidField;
+use super::invalid::InvalidField;
 use super::model::Model;
 use super::request::{BoundsFields, OptimizeRequest};
 use crate::hso::{Bounds, MIN_RANGE};

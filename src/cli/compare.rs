@@ -2,9 +2,9 @@
 
 use super::progress::ProgressLine;
 use super::request::RequestArgs;
-use super::table;
+use super::table::{self, TableOrJson};
 use crate::optimize::compare::compare;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::io::Write;
 use std::ops::ControlFlow;
 
@@ -13,13 +13,7 @@ pub struct CompareArgs {
     #[command(flatten)]
     request: RequestArgs,
     #[arg(long, env = "FEWSTEP_FORMAT", default_value = "table")]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    Json,
-    Table,
+    format: TableOrJson,
 }
 
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
@@ -32,8 +26,8 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     drop(line);
     let mut out = std::io::stdout().lock();
     match args.format {
-        Format::Json => writeln!(out, "{}", serde_json::to_string(&comparison)?)?,
-        Format::Table => {
+        TableOrJson::Json => writeln!(out, "{}", serde_json::to_string(&comparison)?)?,
+        TableOrJson::Table => {
             let key = |value: Option<f64>| value.unwrap_or(f64::INFINITY);
             comparison
                 .rows

@@ -1,29 +1,23 @@
 //! `fewstep models`: the built-in families with their noise and sources.
 
-use super::table;
+use super::table::{self, TableOrJson};
 use crate::api::ModelInfo;
 use crate::schedule::families;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::io::Write;
 
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
     #[arg(long, env = "FEWSTEP_FORMAT", default_value = "table")]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    Json,
-    Table,
+    format: TableOrJson,
 }
 
 pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
     let models: Vec<ModelInfo> = families::all().map(ModelInfo::of_family).collect();
     let mut out = std::io::stdout().lock();
     match args.format {
-        Format::Json => writeln!(out, "{}", serde_json::to_string(&models)?)?,
-        Format::Table => {
+        TableOrJson::Json => writeln!(out, "{}", serde_json::to_string(&models)?)?,
+        TableOrJson::Table => {
             let rows: Vec<Vec<String>> = models.iter().map(row).collect();
             write!(
                 out,

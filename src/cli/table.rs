@@ -1,5 +1,14 @@
 //! Plain tables: columns aligned, numbers to the right.
 
+use clap::ValueEnum;
+
+/// A table for people, or JSON for programs.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum TableOrJson {
+    Json,
+    Table,
+}
+
 /// Rows of cells under a header, as lines of text.
 pub fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {

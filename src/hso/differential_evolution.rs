@@ -5,18 +5,16 @@
 //! evaluated in parallel in a fixed order, so a seed gives the same bits at any number of threads.
 //! Storn and Price, J. Global Optimization 11 (1997).
 
+use super::polish::{Best, polish};
+use super::random::{below, uniform};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 
 /// Dithered mutation range and crossover probability.
 const MUTATION: (f64, f64) = (0.5, 1.0);
 const RECOMBINATION: f64 = 0.7;
-/// Polish: first step in units of the box, the step that ends it, and the most evaluations it may take a gene.
-const POLISH_STEP: f64 = 0.1;
-const POLISH_RESOLUTION: f64 = 1e-9;
-const POLISH_EVALUATIONS: usize = 150;
 
 /// Settings of an evolution over `D` genes.
 #[derive(Clone, Debug)]
@@ -30,7 +28,7 @@ pub struct Settings<const D: usize> {
     pub seed: u64,
 }
 
-/// What evolution reports after each generation.
+/// What evolution reports after each generation, and the polish after each poll.
 #[derive(Clone, Copy, Debug)]
 pub struct Generation<const D: usize> {
     pub number: usize,
@@ -109,16 +107,28 @@ pub fn minimise<const D: usize>(
             break;
         }
     }
-    let mut unit = population[best];
-    let mut least = energies[best];
+    let mut best = Best {
+        unit: population[best],
+        energy: energies[best],
+    };
     if stopped_by != Stop::Observer {
-        evaluations += polish(&settings.bounds, &mut unit, &mut least, &mut rng, |unit| {
-            fitness(&unscale(unit))
+        let free = settings.bounds.map(|(low, high)| low < high);
+        let energy = |unit: &[f64; D]| fitness(&unscale(unit));
+        let polished = polish(&free, &mut best, &mut rng, energy, |used, energy| {
+            observe(&Generation {
+                number,
+                evaluations: evaluations + used,
+                best: energy,
+            })
         });
+        evaluations += polished.evaluations;
+        if polished.stopped {
+            stopped_by = Stop::Observer;
+        }
     }
     Evolved {
-        genes: unscale(&unit),
-        fitness: least,
+        genes: unscale(&best.unit),
+        fitness: best.energy,
         generations: number,
         evaluations,
         stopped_by,
@@ -136,17 +146,6 @@ fn scale<const D: usize>(bounds: &[(f64, f64); D], unit: &[f64; D]) -> [f64; D] 
         };
     }
     genes
-}
-
-/// Uniform in [0, 1) with 53 random bits.
-fn uniform(rng: &mut ChaCha8Rng) -> f64 {
-    const RESOLUTION: f64 = 1.0 / (1_u64 << 53) as f64;
-    (rng.next_u64() >> 11) as f64 * RESOLUTION
-}
-
-/// A whole number below `bound`; the bias of the product method is below 2^-50 here.
-fn below(bound: usize, rng: &mut ChaCha8Rng) -> usize {
-    (uniform(rng) * bound as f64) as usize
 }
 
 /// One member in each of `size` equal slices of every gene's range, slices shuffled gene by gene.
@@ -221,62 +220,6 @@ fn has_converged(energies: &[f64], tolerance: f64) -> bool {
         .sum::<f64>()
         / count;
     libm::sqrt(variance) <= tolerance * mean.abs()
-}
-
-/// Polls both senses of a random orthonormal frame around the best point, clamped to the box: a step that gains is
-/// doubled, a poll that does not halves it. A random frame finds the way along the penalty's narrow valley, which
-/// no fixed frame does, and clamping reaches the box's corners exactly (mesh-adaptive direct search,
-/// Audet and Dennis, SIAM J. Optim. 17, 2006). Returns the evaluations used.
-fn polish<const D: usize>(
-    bounds: &[(f64, f64); D],
-    unit: &mut [f64; D],
-    least: &mut f64,
-    rng: &mut ChaCha8Rng,
-    fitness: impl Fn(&[f64; D]) -> f64,
-) -> usize {
-    let mut step = POLISH_STEP;
-    let mut evaluations = 0;
-    while step > POLISH_RESOLUTION && evaluations < POLISH_EVALUATIONS * D {
-        let mut gained = false;
-        for direction in random_frame::<D>(rng) {
-            for sense in [step, -step] {
-                let mut trial = *unit;
-                for (gene, (d, (low, high))) in trial.iter_mut().zip(direction.iter().zip(bounds)) {
-                    if low < high {
-                        *gene = (*gene + sense * d).clamp(0.0, 1.0);
-                    }
-                }
-                if trial == *unit {
-                    continue;
-                }
-                evaluations += 1;
-                let energy = fitness(&trial);
-                if energy < *least {
-                    (*unit, *least, gained) = (trial, energy, true);
-                    break;
-                }
-            }
-        }
-        step = if gained {
-            (2.0 * step).min(POLISH_STEP)
-        } else {
-            0.5 * step
-        };
-    }
-    evaluations
-}
-
-/// `D` orthonormal directions: the columns of a reflection at a random unit vector.
-fn random_frame<const D: usize>(rng: &mut ChaCha8Rng) -> [[f64; D]; D] {
-    let mut axis = [0.0; D];
-    let mut square = 0.0;
-    while square < 1e-3 {
-        axis = std::array::from_fn(|_| 2.0 * uniform(rng) - 1.0);
-        square = axis.iter().map(|a| a * a).sum();
-    }
-    std::array::from_fn(|i| {
-        std::array::from_fn(|j| f64::from(u8::from(i == j)) - 2.0 * axis[i] * axis[j] / square)
-    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@
 
 mod bounds;
 pub mod differential_evolution;
+mod polish;
+mod random;
 pub mod trust_region;
 
 pub use bounds::{Bounds, BoundsError, MIN_RANGE};

@@ -81,7 +81,7 @@ pub async fn submit(
         app.memo.put_under(body_key, &entry);
         return Ok(known(entry));
     }
-    if let Some(model) = ModelInfo::of_inline(&effective) {
+    if let Some(model) = ModelInfo::of_inline(&effective.model, &effective.noise) {
         models::remember(&app, &model).await?;
     }
     let submission = app.jobs.submit(effective)?;

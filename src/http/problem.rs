@@ -77,6 +77,16 @@ impl Problem {
         Self::new(status, code, detail)
     }
 
+    /// The same as a 404, for what a path rather than a body got wrong.
+    #[must_use]
+    pub(super) fn in_path(mut self) -> Self {
+        if self.status() == StatusCode::UNPROCESSABLE_ENTITY {
+            let errors = std::mem::take(&mut self.errors);
+            return Self::not_found(self.detail).with_errors(errors);
+        }
+        self
+    }
+
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<InvalidField>) -> Self {
         self.errors = errors;

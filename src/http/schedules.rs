@@ -3,9 +3,7 @@
 use super::App;
 use super::extract::{Path, Query};
 use super::problem::Problem;
-use crate::api::{
-    InvalidField, Nfe, OptimizeRequest, ScheduleDocument, ScheduleList, ScheduleSummary,
-};
+use crate::api::{InvalidField, OptimizeRequest, ScheduleDocument, ScheduleList, ScheduleSummary};
 use crate::store::memo::Entry;
 use crate::store::{JobOutcome, ScheduleFilter, ScheduleRecord};
 use axum::body::Bytes;
@@ -34,8 +32,7 @@ const MAX_PAGE: u32 = 200;
     responses(
         (status = 200, description = "The schedule; its entity tag is its id", body = ScheduleDocument),
         (status = 304, description = "You have it"),
-        (status = 404, description = "Nobody asked for it yet", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "No such model, solver or NFE", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Nobody asked for it yet, or there is no such model, solver or NFE", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn by_key(
@@ -48,27 +45,30 @@ pub async fn by_key(
         metrics::counter!("fewstep_cache_hits_total", "source" => "memory").increment(1);
         return Ok(answer(&entry, REVALIDATE, &headers));
     }
-    let solver = solver
-        .parse()
-        .map_err(|detail: String| InvalidField::new("/solver", detail))?;
-    let nfe: Nfe = nfe
-        .parse()
-        .map_err(|detail: String| InvalidField::new("/nfe", detail))?;
-    let request = OptimizeRequest::of(&model, solver, nfe);
-    let digest = app.effective(&request).await?.digest();
+    let request = default_request(&model, &solver, &nfe)?;
+    let effective = app.effective(&request).await.map_err(Problem::in_path)?;
+    let digest = effective.digest();
     let job = app.store.answer(digest.as_str()).await?;
     let Some(JobOutcome::Succeeded { schedule }) = job.map(|job| job.outcome) else {
         return Err(Problem::not_found(format!(
             "this schedule has not been asked for yet: POST {{\"model\": \"{model}\", \"solver\": \"{}\", \"nfe\": {}}} to \
              /v1/jobs",
-            solver.as_str(),
-            nfe.get()
+            effective.solver.name.as_str(),
+            effective.nfe.get()
         )));
     };
     metrics::counter!("fewstep_cache_hits_total", "source" => "store").increment(1);
     let entry = entry_of(schedule);
     app.memo.put(key, entry.clone());
     Ok(answer(&entry, REVALIDATE, &headers))
+}
+
+fn default_request(model: &str, solver: &str, nfe: &str) -> Result<OptimizeRequest, Problem> {
+    let wrong =
+        |field: &str, detail: String| Problem::from(InvalidField::new(field, detail)).in_path();
+    let solver = solver.parse().map_err(|detail| wrong("/solver", detail))?;
+    let nfe = nfe.parse().map_err(|detail| wrong("/nfe", detail))?;
+    Ok(OptimizeRequest::of(model, solver, nfe))
 }
 
 /// A schedule by its content id.

@@ -231,3 +231,44 @@ impl Drop for Slot {
         self.0.pending.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store;
+
+    async fn service(limit: usize) -> Jobs {
+        let store = store::open("sqlite::memory:").await.unwrap();
+        Jobs::new(store, 1, limit).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_the_work_and_not_the_workers() {
+        let jobs = service(10).await;
+        let failed = jobs.run(|_| panic!("on purpose")).await;
+        assert_eq!(failed, Err::<(), _>(JobsError::Panicked));
+        assert_eq!(jobs.run(|_| 7).await, Ok(7));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn work_over_the_limit_is_refused_and_what_runs_is_told_to_stop() {
+        let jobs = service(1).await;
+        let running = jobs.clone();
+        let long = tokio::spawn(async move {
+            running
+                .run(|cancel| {
+                    while !cancel.load(Ordering::SeqCst) {
+                        std::thread::yield_now();
+                    }
+                })
+                .await
+        });
+        while jobs.inner.pending.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(jobs.run(|_| ()).await, Err(JobsError::Busy { limit: 1 }));
+        jobs.stop(Duration::ZERO).await;
+        assert_eq!(long.await.unwrap(), Ok(()));
+        assert_eq!(jobs.run(|_| ()).await, Err(JobsError::Stopping));
+    }
+}

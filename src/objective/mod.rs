@@ -10,6 +10,7 @@ mod jet;
 mod lagrange;
 pub mod mep;
 pub mod spacing;
+mod terms;
 pub mod unipc_bound;
 pub mod unipc_midpoint;
 
@@ -40,10 +41,10 @@ struct ErrorModel {
 
 /// A value with its first two derivatives in lambda.
 #[derive(Clone, Copy, Debug)]
-struct Taylor {
-    value: f64,
-    first: f64,
-    second: f64,
+pub struct Taylor {
+    pub value: f64,
+    pub first: f64,
+    pub second: f64,
 }
 
 impl ErrorModel {

@@ -6,10 +6,10 @@
 //! - `sqrt(sum_n (J_{s,n} e_n)^2)` over steps `s < trunc`, with `trunc = 3` for N <= 7, else 0,
 //! - `|sum_s J_{s,n} e_n|` over nodes, `s` running over the other steps.
 
-use super::derivatives::Derivatives;
+use super::ErrorModel;
 use super::jet::Jet;
-use super::lagrange::{NODE_SLOT, NODE_WINDOW, STEP_WINDOW, StepWeights, node_weight};
-use super::{ErrorModel, Objective};
+use super::lagrange::{NODE_SLOT, StepWeights, node_weight};
+use super::terms::TermSum;
 
 /// Up to this many intervals the first steps are bounded one by one.
 const SHORT_SCHEDULE: usize = 7;
@@ -30,8 +30,9 @@ impl UniPcBound {
             order,
         }
     }
+}
 
-    /// Hands every term, with the first point of its window, to `emit`. `K`, `W` are both zero for values alone.
+impl TermSum for UniPcBound {
     fn terms<const K: usize, const W: usize>(
         &self,
         lambdas: &[f64],
@@ -73,27 +74,5 @@ impl UniPcBound {
                 (contribution * contribution + rounding).sqrt(),
             );
         }
-    }
-}
-
-impl Objective for UniPcBound {
-    fn value(&self, lambdas: &[f64]) -> f64 {
-        let mut total = 0.0;
-        self.terms::<0, 0>(lambdas, 0.0, |_, term| total += term.value);
-        total
-    }
-
-    fn differentiate(&self, lambdas: &[f64], smoothing: f64, out: &mut Derivatives) {
-        self.terms::<STEP_WINDOW, NODE_WINDOW>(lambdas, smoothing, |first, term| {
-            out.add(first, term.value, &term.gradient, &term.hessian);
-        });
-    }
-
-    fn half_bandwidth(&self) -> usize {
-        NODE_WINDOW - 1
-    }
-
-    fn has_kinks(&self) -> bool {
-        true
     }
 }

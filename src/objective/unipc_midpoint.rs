@@ -3,10 +3,10 @@
 //! The objective whose search collapses without the spacing penalty (the HSO paper's ablation): weights of opposite
 //! sign can cancel, so bunched points look free.
 
-use super::derivatives::Derivatives;
+use super::ErrorModel;
 use super::jet::Jet;
-use super::lagrange::{NODE_SLOT, NODE_WINDOW, STEP_WINDOW, StepWeights, node_weight};
-use super::{ErrorModel, Objective};
+use super::lagrange::{NODE_SLOT, StepWeights, node_weight};
+use super::terms::TermSum;
 
 #[derive(Clone, Copy, Debug)]
 pub struct UniPcMidpoint {
@@ -23,8 +23,9 @@ impl UniPcMidpoint {
             order,
         }
     }
+}
 
-    /// Hands every node's term, with the first point of its window, to `emit`. `K`, `W` are both zero for values alone.
+impl TermSum for UniPcMidpoint {
     fn terms<const K: usize, const W: usize>(
         &self,
         lambdas: &[f64],
@@ -47,27 +48,5 @@ impl UniPcMidpoint {
             let error = mid.lift(self.error.at(mid.value));
             emit(n as isize - 2, error * (weight * weight + rounding).sqrt());
         }
-    }
-}
-
-impl Objective for UniPcMidpoint {
-    fn value(&self, lambdas: &[f64]) -> f64 {
-        let mut total = 0.0;
-        self.terms::<0, 0>(lambdas, 0.0, |_, term| total += term.value);
-        total
-    }
-
-    fn differentiate(&self, lambdas: &[f64], smoothing: f64, out: &mut Derivatives) {
-        self.terms::<STEP_WINDOW, NODE_WINDOW>(lambdas, smoothing, |first, term| {
-            out.add(first, term.value, &term.gradient, &term.hessian);
-        });
-    }
-
-    fn half_bandwidth(&self) -> usize {
-        NODE_WINDOW - 1
-    }
-
-    fn has_kinks(&self) -> bool {
-        true
     }
 }

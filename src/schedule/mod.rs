@@ -13,10 +13,10 @@ mod shift;
 mod spec;
 mod training_grid;
 
-pub use noise::{NoiseError, NoiseSchedule};
+pub use noise::NoiseSchedule;
 pub use scheduler_config::{ConfigError, SchedulerConfig};
 pub use shift::{DynamicShift, Shift, ShiftKind};
-pub use spec::{Betas, NoiseSpec, Prediction, VpTable};
+pub use spec::{Betas, NoiseError, NoiseSpec, Prediction, VpTable};
 
 use serde::{Deserialize, Serialize};
 

@@ -5,8 +5,11 @@
 //! does. For flow matching `t` is the uniform time *before* the shift, so that spacing means the same at every shift.
 //! Where lambda is infinite at `t = 1` (flow matching, zero-terminal-SNR), [`NoiseSchedule::t_range`] ends below 1.
 
-use super::spec::NoiseSpec;
-use super::training_grid::{discrete_log_alpha, grid_position, interpolate, invert};
+use super::spec::{NoiseError, NoiseSpec, positive};
+use super::training_grid::{
+    discrete_log_alpha, grid_position, interpolate, invert, lambda_of_log_alpha,
+    log_alpha_of_lambda,
+};
 
 /// Where searches stop for models whose lambda is infinite at `t = 1`.
 const SINGULAR_T_MAX: f64 = 0.999;
@@ -14,9 +17,6 @@ const SINGULAR_T_MAX: f64 = 0.999;
 const EDM_RHO: f64 = 7.0;
 /// `M` of EDM's VP preconditioning: the network is called with `(M - 1) t`.
 const VP_SDE_STEPS: f64 = 1000.0;
-/// Half log-SNRs beyond this leave no signal (or no noise) in double precision.
-pub(super) const LAMBDA_LIMIT: f64 = 30.0;
-
 /// A compiled noise schedule. Cheap to query, immutable; built from a [`NoiseSpec`].
 #[derive(Clone, Debug)]
 pub struct NoiseSchedule {
@@ -37,23 +37,6 @@ enum Kind {
     Edm { root_min: f64, root_max: f64 },
     /// `alpha = 1 - sigma`, `sigma = s t / (1 + (s - 1) t)`; called with `steps * sigma`.
     Flow { shift: f64, steps: f64 },
-}
-
-/// Parameters that describe no usable noise schedule. `field` names the parameter.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{field}: {detail}")]
-pub struct NoiseError {
-    pub field: &'static str,
-    pub detail: String,
-}
-
-impl NoiseError {
-    pub(super) fn new(field: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            field,
-            detail: detail.into(),
-        }
-    }
 }
 
 impl NoiseSchedule {
@@ -253,30 +236,6 @@ impl NoiseSchedule {
     pub fn is_flow(&self) -> bool {
         matches!(self.kind, Kind::Flow { .. })
     }
-}
-
-/// Checks a parameter that is above 0 and at most `limit`.
-pub(super) fn positive(field: &'static str, value: f64, limit: f64) -> Result<(), NoiseError> {
-    if value > 0.0 && value <= limit {
-        return Ok(());
-    }
-    Err(NoiseError::new(
-        field,
-        format!("must be above 0 and at most {limit}"),
-    ))
-}
-
-/// `lambda` of a variance-preserving pair.
-pub(super) fn lambda_of_log_alpha(log_alpha: f64) -> f64 {
-    log_alpha - 0.5 * libm::log(-libm::expm1(2.0 * log_alpha))
-}
-
-/// `ln(alpha) = -ln(1 + exp(-2 lambda)) / 2` of a variance-preserving pair.
-pub(super) fn log_alpha_of_lambda(lambda: f64) -> f64 {
-    if lambda < -20.0 {
-        return lambda;
-    }
-    -0.5 * libm::log1p(libm::exp(-2.0 * lambda))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //!
 //! [`NoiseSchedule`]: super::NoiseSchedule
 
-use super::noise::NoiseError;
 use serde::{Deserialize, Serialize};
 
 /// What a network predicts.
@@ -148,6 +147,34 @@ impl VpTable {
             }
         }
     }
+}
+
+/// Parameters that describe no usable noise schedule. `field` names the parameter.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{field}: {detail}")]
+pub struct NoiseError {
+    pub field: &'static str,
+    pub detail: String,
+}
+
+impl NoiseError {
+    pub(super) fn new(field: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            field,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// Checks a parameter that is above 0 and at most `limit`.
+pub(super) fn positive(field: &'static str, value: f64, limit: f64) -> Result<(), NoiseError> {
+    if value > 0.0 && value <= limit {
+        return Ok(());
+    }
+    Err(NoiseError::new(
+        field,
+        format!("must be above 0 and at most {limit}"),
+    ))
 }
 
 fn check_steps(steps: u32) -> Result<(), NoiseError> {

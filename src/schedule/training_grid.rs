@@ -2,8 +2,10 @@
 //!
 //! Exact at grid points `t_n = (n + 1) / T`, linear in `t` between them.
 
-use super::noise::{LAMBDA_LIMIT, NoiseError, lambda_of_log_alpha, log_alpha_of_lambda, positive};
-use super::spec::VpTable;
+use super::spec::{NoiseError, VpTable, positive};
+
+/// Half log-SNRs beyond this leave no signal (or no noise) in double precision.
+const LAMBDA_LIMIT: f64 = 30.0;
 
 /// `ln(sqrt(alpha_bar))` on the training grid, after the SNR shift and the zero-terminal-SNR rescale where asked for.
 pub(super) fn discrete_log_alpha(table: &VpTable) -> Result<Vec<f64>, NoiseError> {
@@ -99,4 +101,17 @@ pub(super) fn invert(log_alpha: &[f64], target: f64) -> f64 {
         (above - target) / (above - below)
     };
     (after as f64 + weight) / steps
+}
+
+/// `lambda` of a variance-preserving pair.
+pub(super) fn lambda_of_log_alpha(log_alpha: f64) -> f64 {
+    log_alpha - 0.5 * libm::log(-libm::expm1(2.0 * log_alpha))
+}
+
+/// `ln(alpha) = -ln(1 + exp(-2 lambda)) / 2` of a variance-preserving pair.
+pub(super) fn log_alpha_of_lambda(lambda: f64) -> f64 {
+    if lambda < -20.0 {
+        return lambda;
+    }
+    -0.5 * libm::log1p(libm::exp(-2.0 * lambda))
 }

@@ -161,19 +161,15 @@ async fn wrong_envelopes_are_problems_too() {
         (server.get("/v1/schedules/none"), 404, "not_found"),
         (
             server.get("/v1/schedules/sd-v2.1/unipc/0"),
-            422,
-            "invalid_request",
+            404,
+            "not_found",
         ),
         (
             server.get("/v1/schedules/sd-v2.1/runge/5"),
-            422,
-            "invalid_request",
+            404,
+            "not_found",
         ),
-        (
-            server.get("/v1/schedules/none/unipc/5"),
-            422,
-            "invalid_request",
-        ),
+        (server.get("/v1/schedules/none/unipc/5"), 404, "not_found"),
         (server.delete("/v1/jobs"), 405, "method_not_allowed"),
     ];
     for (request, status, code) in cases {

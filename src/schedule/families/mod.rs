@@ -11,9 +11,8 @@ mod vp;
 
 pub use published::Published;
 
-use super::noise::NoiseError;
 use super::shift::Shift;
-use super::spec::{NoiseSpec, Prediction};
+use super::spec::{NoiseError, NoiseSpec, Prediction};
 
 /// A built-in model.
 #[derive(Debug)]

@@ -107,7 +107,8 @@ impl Searched<'_> {
         if self.effective.method() == MethodName::Hso && self.outcome.enforced.is_some() {
             return Some(warning(
                 "objective_without_minimum",
-                "the objective merges points between these ends, so its minimum under the required spacing is given",
+                "between these ends the objective has no minimum of its own that keeps points apart: its minimum under the required \
+                 spacing is given",
             ));
         }
         (self.smallest_gap() < MERGED * self.mean_gap()).then(|| {

@@ -67,3 +67,18 @@ fn constraints_keep_every_objective_apart() {
         assert!(document.fitness.penalty == 0.0);
     }
 }
+
+#[test]
+fn the_bound_merges_points_only_in_its_long_form() {
+    let at = |nfe: u32| {
+        let request =
+            json!({"model": "sd-v2.1", "solver": "unipc", "nfe": nfe, "objective": "unipc-bound"});
+        let effective = resolve(&serde_json::from_value(request).unwrap(), None).unwrap();
+        optimize(&effective, |_| ControlFlow::Continue(())).unwrap()
+    };
+    let short = at(6);
+    assert!(!short.spacing.enforced && has(&short, "spacing_not_met"));
+    let long = at(8);
+    assert!(long.spacing.enforced && long.spacing.met);
+    assert!(has(&long, "objective_without_minimum"));
+}

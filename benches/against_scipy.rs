@@ -9,9 +9,6 @@ use std::ops::ControlFlow;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-/// Prints one JSON line: the reference's seconds and fitness at the NFE given.
-const REFERENCE: &str = "import json, sys; from hso_scipy import *; \
-     t, i = hso(NS('scaled_linear'), int(sys.argv[1])); print(json.dumps({'seconds': i['sec'], 'fitness': float(i['fun'])}))";
 const REPEATS: u32 = 20;
 
 fn main() -> ExitCode {
@@ -42,7 +39,7 @@ fn main() -> ExitCode {
 fn scipy(nfe: u32) -> Result<Value, String> {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let output = Command::new(&python)
-        .args(["-c", REFERENCE, &nfe.to_string()])
+        .args(["hso_scipy.py", &nfe.to_string()])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/reference"))
         .envs([("OMP_NUM_THREADS", "1"), ("OPENBLAS_NUM_THREADS", "1")])
         .output()

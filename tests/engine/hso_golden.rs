@@ -1,5 +1,5 @@
 //! The search against SciPy's: every golden row's settings must reach its fitness, and its timesteps where no
-//! penalty is active. The rows come from `benches/reference/make_golden.py`.
+//! penalty is active. The rows come from `benches/reference/hso_scipy.py golden`.
 
 use fewstep::hso::{Bounds, Method, Outcome, Problem, search};
 use fewstep::objective::Objective;

@@ -62,7 +62,7 @@ pub async fn submit(
 ) -> Result<Response, Problem> {
     let body_key = body_key(&body).filter(|_| !query.dry_run);
     if let Some(entry) = body_key.as_ref().and_then(|key| app.memo.get(key)) {
-        return Ok(known(entry));
+        return Ok(known(entry, "memory"));
     }
     let preference = Preference::of(&headers);
     let request: OptimizeRequest = parse(&body)?;
@@ -79,7 +79,13 @@ pub async fn submit(
     let digest_key = format!("digest/{digest}");
     if let Some(entry) = app.memo.get(&digest_key) {
         app.memo.put_under(body_key, &entry);
-        return Ok(known(entry));
+        return Ok(known(entry, "memory"));
+    }
+    let stored = app.store.answer(digest.as_str()).await?;
+    if let Some(entry) = stored.as_ref().and_then(entry_of) {
+        app.memo.put_under(body_key, &entry);
+        app.memo.put(digest_key, entry.clone());
+        return Ok(known(entry, "store"));
     }
     if let Some(model) = ModelInfo::of_inline(&effective.model, &effective.noise) {
         models::remember(&app, &model).await?;
@@ -89,7 +95,7 @@ pub async fn submit(
     let mut response = match flight.wait(preference.wait()).await {
         Some(landed) => {
             let job = landed_document(&landed, submission.deduplicated);
-            if let Some(entry) = entry_of(&landed) {
+            if let Some(entry) = entry_of(&landed.job) {
                 app.memo.put_under(body_key, &entry);
                 app.memo.put(digest_key, entry);
             }
@@ -152,17 +158,17 @@ fn body_key(body: &[u8]) -> Option<String> {
 }
 
 /// The answer to a request that was answered before.
-fn known(entry: Entry) -> Response {
-    metrics::counter!("fewstep_cache_hits_total", "source" => "memory").increment(1);
+fn known(entry: Entry, source: &'static str) -> Response {
+    metrics::counter!("fewstep_cache_hits_total", "source" => source).increment(1);
     json(StatusCode::OK, entry.body)
 }
 
 /// A success as the next caller, who will find it cached, gets it.
-fn entry_of(landed: &Landed) -> Option<Entry> {
-    let JobOutcome::Succeeded { schedule } = &landed.job.outcome else {
+fn entry_of(job: &JobRecord) -> Option<Entry> {
+    let JobOutcome::Succeeded { schedule } = &job.outcome else {
         return None;
     };
-    let job = document(&landed.job, true, false);
+    let job = document(job, true, false);
     Some(Entry {
         schedule_id: Arc::from(schedule.id.as_str()),
         body: Bytes::from(serde_json::to_vec(&job).unwrap_or_default()),

@@ -2,7 +2,8 @@
 //!
 //! A submitted request becomes a [`Flight`], shared by everyone who asks for the same digest meanwhile. A flight first
 //! looks for a stored answer, so a flight that starts just after another landed finds its result; otherwise it computes on
-//! the worker pool (never on tokio's threads) and stores the result before it lands. A panic fails the flight, not the
+//! the worker pool (never on tokio's threads) and stores the result before it lands. The last flights to land stay known by
+//! their ids, since one that found an answer has no job of its own in the store. A panic fails the flight, not the
 //! process. Flights live in memory: one that a killed process leaves unfinished must be asked for again.
 
 mod flight;
@@ -13,13 +14,16 @@ use crate::api::Effective;
 use crate::hso::Progress;
 use crate::optimize::{OptimizeError, optimize};
 use crate::store::{JobOutcome, JobRecord, ScheduleRecord, Store};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+/// Landed flights that stay known by their ids.
+const REMEMBERED: usize = 256;
 
 /// Why work was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +47,8 @@ struct Inner {
     workers: rayon::ThreadPool,
     /// Flights by digest.
     flights: Mutex<HashMap<String, Arc<Flight>>>,
+    /// The last flights to land, newest last.
+    landed: Mutex<VecDeque<Arc<Flight>>>,
     /// Work accepted and not done, flights and others.
     pending: AtomicUsize,
     limit: usize,
@@ -74,6 +80,7 @@ impl Jobs {
                 store,
                 workers,
                 flights: Mutex::new(HashMap::new()),
+                landed: Mutex::new(VecDeque::new()),
                 pending: AtomicUsize::new(0),
                 limit,
                 stopping: AtomicBool::new(false),
@@ -100,6 +107,7 @@ impl Jobs {
         tokio::spawn(async move {
             let landed = jobs.fly(&under_way, effective).await;
             under_way.land(landed);
+            jobs.remember(under_way.clone());
             jobs.flights().remove(&under_way.digest);
             drop(slot);
         });
@@ -109,10 +117,11 @@ impl Jobs {
         })
     }
 
-    /// The flight with a job's id, while it is under way.
+    /// The flight with a job's id, while it is under way or landed lately.
     #[must_use]
     pub fn flight(&self, id: &str) -> Option<Arc<Flight>> {
-        self.flights().values().find(|f| f.id == id).cloned()
+        let under_way = self.flights().values().find(|f| f.id == id).cloned();
+        under_way.or_else(|| self.landed().iter().find(|f| f.id == id).cloned())
     }
 
     /// Runs other CPU work on the worker threads. The work should look at the flag and give up when it is set.
@@ -139,6 +148,21 @@ impl Jobs {
             .flights
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn landed(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Flight>>> {
+        self.inner
+            .landed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, flight: Arc<Flight>) {
+        let mut landed = self.landed();
+        if landed.len() == REMEMBERED {
+            landed.pop_front();
+        }
+        landed.push_back(flight);
     }
 
     fn claim(&self) -> Result<Slot, JobsError> {

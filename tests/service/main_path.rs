@@ -64,6 +64,10 @@ async fn a_request_is_computed_once_and_served_ever_after() {
     .await;
     assert_eq!((status, &kept["cached"]), (200, &json!(true)));
     assert_eq!(kept["schedule"], *schedule);
+    let at_once = restarted
+        .post("/v1/jobs", &request(5))
+        .header("prefer", "respond-async");
+    assert_eq!(at_once.send().await.unwrap().status(), 200);
     let by_id = format!("/v1/schedules/{}", schedule["id"].as_str().unwrap());
     let by_id = restarted.get(&by_id).send().await.unwrap();
     assert!(

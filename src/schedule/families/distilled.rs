@@ -105,7 +105,7 @@ pub(super) static FAMILIES: &[Family] = &[
             reason: "distilled for 8 evaluations at shift 3, which are used as they are.",
             schedules: &[(8, SHIFT_3_OF_8)],
         }),
-        source: "Tongyi-MAI/Z-Image-Turbo model card (8 evaluations); candle z_image scheduler (shift 3)",
+        source: "Tongyi-MAI/Z-Image-Turbo model card (8 evaluations); diffusers ZImagePipeline linspace(1, 1/N, N), shift 3",
     },
     Family {
         id: "qwen-image-lightning",

@@ -195,7 +195,7 @@ pub(super) static FAMILIES: &[Family] = &[
         prediction: Prediction::VPrediction,
         resolution: (1024, 1024),
         published: None,
-        source: "Tencent-Hunyuan/HunyuanDiT-v1.1-Diffusers scheduler_config.json",
+        source: "ComfyUI supported_models.py, HunyuanDiT1 (beta_end 0.03); the mapping to versions is unverified",
     },
     Family {
         id: "hunyuan-dit-v1.2",
@@ -204,7 +204,7 @@ pub(super) static FAMILIES: &[Family] = &[
         prediction: Prediction::VPrediction,
         resolution: (1024, 1024),
         published: None,
-        source: "Tencent-Hunyuan/HunyuanDiT-v1.2-Diffusers scheduler_config.json",
+        source: "ComfyUI supported_models.py, HunyuanDiT (beta_end 0.018); the mapping to versions is unverified",
     },
     Family {
         id: "cogvideox-2b",

@@ -210,6 +210,10 @@ pub struct ModelInfo {
     pub title: Option<String>,
     /// The noise schedule at the native resolution.
     pub noise: NoiseFields,
+    /// The times a schedule may use, lowest first; below 1 where log-SNR is infinite at 1.
+    pub t_range: [f64; 2],
+    /// The noise levels at those times.
+    pub sigma_range: [f64; 2],
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Prediction>,
     /// Native image size in pixels, [width, height].
@@ -233,11 +237,10 @@ impl ModelInfo {
         let spec = family
             .noise_spec(None, None, None)
             .expect("built-in families have a noise schedule at their native resolution");
+        let noise = NoiseSchedule::new(&spec).expect("built-in families compile");
         Self {
-            id: family.id.to_owned(),
             built_in: true,
             title: Some(family.title.to_owned()),
-            noise: NoiseFields::from(&spec),
             prediction: Some(family.prediction),
             resolution: Some(family.resolution.into()),
             distilled_nfe: family
@@ -245,22 +248,36 @@ impl ModelInfo {
                 .as_ref()
                 .map(|published| published.nfes().collect()),
             source: Some(family.source.to_owned()),
+            ..Self::plain(family.id, &spec, &noise)
         }
     }
 
-    /// What an inline model is remembered as; nothing for a name that is none.
-    #[must_use]
-    pub fn of_inline(id: &str, noise: &NoiseFields) -> Option<Self> {
-        id.starts_with(INLINE_PREFIX).then(|| Self {
+    /// A model of which only the noise is known.
+    fn plain(id: &str, spec: &NoiseSpec, noise: &NoiseSchedule) -> Self {
+        let (low, high) = noise.t_range();
+        let sigma = |t: f64| noise.sigma(noise.lambda(t));
+        Self {
             id: id.to_owned(),
             built_in: false,
             title: None,
-            noise: noise.clone(),
+            noise: NoiseFields::from(spec),
+            t_range: [low, high],
+            sigma_range: [sigma(low), sigma(high)],
             prediction: None,
             resolution: None,
             distilled_nfe: None,
             source: None,
-        })
+        }
+    }
+
+    /// What an inline model is remembered as; nothing for a name that is none, or noise that does not compile.
+    #[must_use]
+    pub fn of_inline(id: &str, noise: &NoiseFields) -> Option<Self> {
+        if !id.starts_with(INLINE_PREFIX) {
+            return None;
+        }
+        let (spec, noise) = noise.compile("").ok()?;
+        Some(Self::plain(id, &spec, &noise))
     }
 
     /// Reads a registration.
@@ -273,16 +290,18 @@ impl ModelInfo {
             )
             .into());
         }
-        let (spec, prediction) = match (&request.noise, &request.scheduler_config) {
-            (Some(fields), None) => (fields.compile("/noise")?.0, request.prediction),
+        let ((spec, noise), prediction) = match (&request.noise, &request.scheduler_config) {
+            (Some(fields), None) => (fields.compile("/noise")?, request.prediction),
             (None, Some(config)) => {
                 let spec = config
                     .noise_spec(request.width, request.height)
                     .map_err(|e| {
                         InvalidField::new(format!("/scheduler_config/{}", e.field), e.detail)
                     })?;
-                let (spec, _) = NoiseFields::from(&spec).compile("/scheduler_config")?;
-                (spec, request.prediction.or_else(|| config.prediction()))
+                (
+                    NoiseFields::from(&spec).compile("/scheduler_config")?,
+                    request.prediction.or_else(|| config.prediction()),
+                )
             }
             _ => {
                 return Err(InvalidField::new(
@@ -293,14 +312,8 @@ impl ModelInfo {
             }
         };
         Ok(Self {
-            id: id.to_owned(),
-            built_in: false,
-            title: None,
-            noise: NoiseFields::from(&spec),
             prediction,
-            resolution: None,
-            distilled_nfe: None,
-            source: None,
+            ..Self::plain(id, &spec, &noise)
         })
     }
 }

@@ -22,7 +22,10 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
             write!(
                 out,
                 "{}",
-                table::render(&["model", "noise", "distilled for", "title"], &rows)
+                table::render(
+                    &["model", "noise", "sigmas", "distilled for", "title"],
+                    &rows
+                )
             )?;
         }
     }
@@ -40,6 +43,7 @@ fn row(model: &ModelInfo) -> Vec<String> {
     vec![
         model.id.clone(),
         kind.unwrap_or_default(),
+        format!("{:.4} .. {:.4}", model.sigma_range[0], model.sigma_range[1]),
         distilled.unwrap_or_else(|| "-".to_owned()),
         model.title.clone().unwrap_or_default(),
     ]

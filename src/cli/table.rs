@@ -1,4 +1,4 @@
-//! Plain tables: columns aligned, numbers to the right.
+//! Plain tables: columns of numbers aligned to the right, of text to the left.
 
 use clap::ValueEnum;
 
@@ -18,19 +18,22 @@ pub fn render(header: &[&str], rows: &[Vec<String>]) -> String {
             .max()
             .unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let is_number = |cell: &str| cell == "-" || cell.parse::<f64>().is_ok();
+    let numeric = |column: usize| rows.iter().all(|row| is_number(&row[column]));
+    let columns: Vec<(usize, bool)> = (0..header.len())
+        .map(|column| (width(column), numeric(column)))
+        .collect();
     let header: Vec<String> = header.iter().map(|&name| name.to_owned()).collect();
     let mut text = String::new();
     for row in std::iter::once(&header).chain(rows) {
         let cells: Vec<String> = row
             .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, &width))| {
-                if column == 0 {
-                    format!("{cell:<width$}")
-                } else {
+            .zip(&columns)
+            .map(|(cell, &(width, numeric))| {
+                if numeric {
                     format!("{cell:>width$}")
+                } else {
+                    format!("{cell:<width$}")
                 }
             })
             .collect();

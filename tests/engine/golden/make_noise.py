@@ -1,7 +1,7 @@
 """Writes noise_diffusers.json: what diffusers' own scheduler classes say about time, noise level and timestep.
 
-Needs diffusers and torch. Run `python tests/engine/golden/make_noise.py`. Discrete tables (but CogVideoX's) are float32 in diffusers, so the
-comparison's tolerance is float32's, grown by the 1000 factors of a cumulative product.
+Needs diffusers and torch. Run `python tests/engine/golden/make_noise.py`. Discrete tables (but CogVideoX's) are float32
+in diffusers, so the comparison's tolerance is float32's, grown by the 1000 factors of a cumulative product.
 """
 
 import json

@@ -54,85 +54,120 @@ pub struct Evolved<const D: usize> {
     pub stopped_by: Stop,
 }
 
-/// Minimises `fitness` over the box. `observe` sees every generation and may stop the search.
+/// Minimises `fitness` over the box. `observe` sees every generation and every poll of the polish, and may stop the search.
 pub fn minimise<const D: usize>(
     settings: &Settings<D>,
     fitness: impl Fn(&[f64; D]) -> f64 + Sync,
     mut observe: impl FnMut(&Generation<D>) -> ControlFlow<()>,
 ) -> Evolved<D> {
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-    let unscale = |unit: &[f64; D]| scale(&settings.bounds, unit);
-    let evaluate = |units: &[[f64; D]]| -> Vec<f64> {
-        units
-            .par_iter()
-            .with_min_len(4)
-            .map(|unit| fitness(&unscale(unit)))
-            .collect()
-    };
-    let free = settings
-        .bounds
-        .iter()
-        .filter(|(low, high)| low < high)
-        .count();
-    let size = (settings.population * free.max(1)).max(5);
-    let mut population = latin_hypercube::<D>(size, &mut rng);
-    let mut energies = evaluate(&population);
-    let mut evaluations = size;
-    let mut best = argmin(&energies);
+    let energy = |unit: &[f64; D]| fitness(&scale(&settings.bounds, unit));
+    let free = settings.bounds.map(|(low, high)| low < high);
+    let free_genes = free.iter().filter(|&&is_free| is_free).count();
+    let size = (settings.population * free_genes.max(1)).max(5);
+    let mut population = Population::drawn(size, &energy, &mut rng);
     let mut stopped_by = Stop::Generations;
-    let mut number = 0;
-    while number < settings.generations {
-        number += 1;
-        let trials = mutate(&population, best, &mut rng);
-        let trial_energies = evaluate(&trials);
-        evaluations += size;
-        for i in 0..size {
-            if trial_energies[i] <= energies[i] {
-                population[i] = trials[i];
-                energies[i] = trial_energies[i];
-            }
-        }
-        best = argmin(&energies);
-        let generation = Generation {
-            number,
-            evaluations,
-            best: energies[best],
+    let mut seen = Generation {
+        number: 0,
+        evaluations: size,
+        best: population.best().energy,
+    };
+    while seen.number < settings.generations && stopped_by == Stop::Generations {
+        population.evolve(&energy, &mut rng);
+        seen = Generation {
+            number: seen.number + 1,
+            evaluations: seen.evaluations + size,
+            best: population.best().energy,
         };
-        if observe(&generation).is_break() {
+        if observe(&seen).is_break() {
             stopped_by = Stop::Observer;
-            break;
-        }
-        if has_converged(&energies, settings.tolerance) {
+        } else if population.agrees_within(settings.tolerance) {
             stopped_by = Stop::Tolerance;
-            break;
         }
     }
-    let mut best = Best {
-        unit: population[best],
-        energy: energies[best],
-    };
+    let mut best = population.best();
     if stopped_by != Stop::Observer {
-        let free = settings.bounds.map(|(low, high)| low < high);
-        let energy = |unit: &[f64; D]| fitness(&unscale(unit));
-        let polished = polish(&free, &mut best, &mut rng, energy, |used, energy| {
-            observe(&Generation {
-                number,
-                evaluations: evaluations + used,
-                best: energy,
-            })
+        let evolved = seen;
+        let polished = polish(&free, &mut best, &mut rng, energy, |used, least| {
+            seen = Generation {
+                evaluations: evolved.evaluations + used,
+                best: least,
+                ..evolved
+            };
+            observe(&seen)
         });
-        evaluations += polished.evaluations;
-        if polished.stopped {
+        if polished.is_break() {
             stopped_by = Stop::Observer;
         }
     }
     Evolved {
-        genes: unscale(&best.unit),
+        genes: scale(&settings.bounds, &best.unit),
         fitness: best.energy,
-        generations: number,
-        evaluations,
+        generations: seen.number,
+        evaluations: seen.evaluations,
         stopped_by,
     }
+}
+
+/// Members in unit coordinates with their fitness.
+struct Population<const D: usize> {
+    units: Vec<[f64; D]>,
+    energies: Vec<f64>,
+}
+
+impl<const D: usize> Population<D> {
+    /// A first population, spread over the box.
+    fn drawn(
+        size: usize,
+        energy: &(impl Fn(&[f64; D]) -> f64 + Sync),
+        rng: &mut ChaCha8Rng,
+    ) -> Self {
+        let units = latin_hypercube(size, rng);
+        let energies = evaluate(&units, energy);
+        Self { units, energies }
+    }
+
+    /// One generation: a trial for every member, which it replaces where it is no worse.
+    fn evolve(&mut self, energy: &(impl Fn(&[f64; D]) -> f64 + Sync), rng: &mut ChaCha8Rng) {
+        let trials = mutate(&self.units, &self.best().unit, rng);
+        let energies = evaluate(&trials, energy);
+        for (i, (trial, energy)) in trials.into_iter().zip(energies).enumerate() {
+            if energy <= self.energies[i] {
+                self.units[i] = trial;
+                self.energies[i] = energy;
+            }
+        }
+    }
+
+    /// The first of the best members.
+    fn best(&self) -> Best<D> {
+        let mut best = 0;
+        for (i, energy) in self.energies.iter().enumerate() {
+            if *energy < self.energies[best] {
+                best = i;
+            }
+        }
+        Best {
+            unit: self.units[best],
+            energy: self.energies[best],
+        }
+    }
+
+    /// SciPy's stopping rule: the standard deviation of the fitness against its mean.
+    fn agrees_within(&self, tolerance: f64) -> bool {
+        let count = self.energies.len() as f64;
+        let mean = self.energies.iter().sum::<f64>() / count;
+        let squares = self.energies.iter().map(|e| (e - mean) * (e - mean));
+        libm::sqrt(squares.sum::<f64>() / count) <= tolerance * mean.abs()
+    }
+}
+
+/// Fitness of every member, in parallel and in order.
+fn evaluate<const D: usize>(
+    units: &[[f64; D]],
+    energy: &(impl Fn(&[f64; D]) -> f64 + Sync),
+) -> Vec<f64> {
+    units.par_iter().with_min_len(4).map(energy).collect()
 }
 
 /// Genes from unit coordinates; exact at both ends of every range.
@@ -166,7 +201,7 @@ fn latin_hypercube<const D: usize>(size: usize, rng: &mut ChaCha8Rng) -> Vec<[f6
 /// A trial for every member: `best + F (a - b)` crossed over with the member; genes that leave the box are redrawn.
 fn mutate<const D: usize>(
     population: &[[f64; D]],
-    best: usize,
+    best: &[f64; D],
     rng: &mut ChaCha8Rng,
 ) -> Vec<[f64; D]> {
     let factor = MUTATION.0 + (MUTATION.1 - MUTATION.0) * uniform(rng);
@@ -178,8 +213,7 @@ fn mutate<const D: usize>(
             let mut trial = population[i];
             for gene in 0..D {
                 if gene == always || uniform(rng) < RECOMBINATION {
-                    trial[gene] = population[best][gene]
-                        + factor * (population[a][gene] - population[b][gene]);
+                    trial[gene] = best[gene] + factor * (population[a][gene] - population[b][gene]);
                 }
             }
             for gene in &mut trial {
@@ -199,27 +233,6 @@ fn other_than(taken: &[usize], size: usize, rng: &mut ChaCha8Rng) -> usize {
             return candidate;
         }
     }
-}
-
-fn argmin(energies: &[f64]) -> usize {
-    let mut best = 0;
-    for (i, energy) in energies.iter().enumerate() {
-        if *energy < energies[best] {
-            best = i;
-        }
-    }
-    best
-}
-
-fn has_converged(energies: &[f64], tolerance: f64) -> bool {
-    let count = energies.len() as f64;
-    let mean = energies.iter().sum::<f64>() / count;
-    let variance = energies
-        .iter()
-        .map(|e| (e - mean) * (e - mean))
-        .sum::<f64>()
-        / count;
-    libm::sqrt(variance) <= tolerance * mean.abs()
 }
 
 #[cfg(test)]

@@ -22,14 +22,6 @@ pub(super) struct Best<const D: usize> {
     pub energy: f64,
 }
 
-/// How a polish ended.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Polished {
-    pub evaluations: usize,
-    /// Whether the observer stopped it.
-    pub stopped: bool,
-}
-
 /// Improves `best` in its free genes. `observe` sees evaluations used and least energy after each poll, and may stop it.
 ///
 /// A poll tries both senses of every direction of a random frame; a gain doubles the step, none halves it.
@@ -39,7 +31,7 @@ pub(super) fn polish<const D: usize>(
     rng: &mut ChaCha8Rng,
     energy: impl Fn(&[f64; D]) -> f64,
     mut observe: impl FnMut(usize, f64) -> ControlFlow<()>,
-) -> Polished {
+) -> ControlFlow<()> {
     let mut step = FIRST_STEP;
     let mut evaluations = 0;
     while step > RESOLUTION && evaluations < EVALUATIONS * D {
@@ -70,17 +62,9 @@ pub(super) fn polish<const D: usize>(
         } else {
             0.5 * step
         };
-        if observe(evaluations, best.energy).is_break() {
-            return Polished {
-                evaluations,
-                stopped: true,
-            };
-        }
+        observe(evaluations, best.energy)?;
     }
-    Polished {
-        evaluations,
-        stopped: false,
-    }
+    ControlFlow::Continue(())
 }
 
 /// `D` orthonormal directions: the columns of a reflection at a random unit vector.

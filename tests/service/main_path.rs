@@ -112,27 +112,30 @@ async fn two_hundred_identical_requests_are_one_optimisation() {
 #[tokio::test]
 async fn a_client_that_does_not_wait_follows_the_job() {
     let server = Server::start_with("sqlite::memory:");
-    let response = server
-        .post("/v1/jobs", &request(6))
-        .header("prefer", "respond-async")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(response.headers()["preference-applied"], "respond-async");
-    if response.status() == 200 {
-        return; // it was done before the answer was written
-    }
+    let mut slow = request(12);
+    slow["objective"] = json!("unipc-midpoint");
+    let asked = server
+        .post("/v1/jobs", &slow)
+        .header("prefer", "respond-async");
+    let response = asked.send().await.unwrap();
     assert_eq!(response.status(), 202);
-    let location = response.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(response.headers()["preference-applied"], "respond-async");
     assert!(response.headers().contains_key("retry-after"));
-    for _ in 0..500 {
+    let location = response.headers()["location"].to_str().unwrap().to_owned();
+    let mut seen_running = false;
+    for _ in 0..3000 {
         let (status, job) = json(server.get(&location).send().await.unwrap()).await;
         assert_eq!(status, 200);
         if job["state"] == "succeeded" {
-            assert_eq!(job["schedule"]["nfe"], 6);
+            assert!(seen_running, "its progress was never seen");
+            assert_eq!(job["schedule"]["nfe"], 12);
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        if let Some(fraction) = job["progress"]["fraction"].as_f64() {
+            assert!((0.0..=1.0).contains(&fraction));
+            seen_running = true;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     panic!("the job never finished");
 }

@@ -5,7 +5,7 @@
 use fewstep::api::resolve;
 use fewstep::optimize::optimize;
 use serde_json::{Value, json};
-use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -64,7 +64,7 @@ fn ours(nfe: u32) -> (f64, f64) {
             .map(|_| {
                 let started = Instant::now();
                 let document =
-                    optimize(&effective, |_| ControlFlow::Continue(())).expect("an answer");
+                    optimize(&effective, &AtomicBool::new(false), |_| {}).expect("an answer");
                 (started.elapsed().as_secs_f64(), document.fitness.total)
             })
             .collect();

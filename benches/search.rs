@@ -7,7 +7,7 @@ use fewstep::api::{Effective, resolve};
 use fewstep::optimize::optimize;
 use serde_json::json;
 use std::hint::black_box;
-use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
 fn effective(solver: &str, nfe: u32, objective: &str) -> Effective {
     let noise = json!({"kind": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012});
@@ -19,7 +19,7 @@ fn effective(solver: &str, nfe: u32, objective: &str) -> Effective {
 }
 
 fn run(effective: &Effective) {
-    let document = optimize(black_box(effective), |_| ControlFlow::Continue(()));
+    let document = optimize(black_box(effective), &AtomicBool::new(false), |_| {});
     black_box(document.expect("an answer"));
 }
 

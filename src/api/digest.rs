@@ -24,8 +24,14 @@ impl Digest {
     pub fn of(value: &impl Serialize) -> Self {
         let canonical = serde_json_canonicalizer::to_vec(value)
             .expect("contract types hold finite numbers and string keys only");
+        Self::of_bytes(&canonical)
+    }
+
+    /// The digest of bytes as they are.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
         let mut digits = String::with_capacity(64);
-        for byte in Sha256::digest(&canonical) {
+        for byte in Sha256::digest(bytes) {
             let _ = write!(digits, "{byte:02x}");
         }
         Self(digits)

@@ -1,7 +1,7 @@
 //! A request with nothing left open: defaults filled in, limits checked, the model's noise written out.
 //!
-//! [`resolve`] is the only way to make an [`Effective`]; everything behind it trusts its values. Its canonical digest is the
-//! cache key, so every setting that changes an answer is in it and nothing else is.
+//! [`resolve`] is the only way to make an [`Effective`]; everything behind it trusts its values. Workers read it back from
+//! the queue and check it against its digest. Its canonical digest is the cache key, so every setting that changes an answer is in it and nothing else is.
 
 use super::ALGORITHM_REVISION;
 use super::digest::Digest;
@@ -19,7 +19,7 @@ use super::request::{
 use crate::hso::Bounds;
 use crate::objective::spacing::published_d_min;
 use crate::schedule::Terminal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Seed of the published settings.
@@ -28,7 +28,7 @@ const DEFAULT_SEED: u64 = 66;
 const POLISH_ALLOWANCE: u64 = 450;
 
 /// Everything an answer depends on.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Effective {
     pub algorithm_revision: u32,
     /// Model id; the answer carries it.
@@ -44,7 +44,7 @@ pub struct Effective {
 }
 
 /// A solver with its options written out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EffectiveSolver {
     pub name: SolverName,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +54,7 @@ pub struct EffectiveSolver {
 }
 
 /// How the schedule is found.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "method", rename_all = "kebab-case")]
 pub enum Plan {
     Hso(SearchSettings),
@@ -66,7 +66,7 @@ pub enum Plan {
 }
 
 /// Settings of a bi-level search.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SearchSettings {
     pub objective: ObjectiveName,
     pub p: f64,

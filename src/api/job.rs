@@ -2,12 +2,13 @@
 
 use super::document::ScheduleDocument;
 use super::effective::Effective;
-use serde::Serialize;
+use super::request::OptimizeRequest;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 /// Where a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     Queued,
@@ -31,6 +32,10 @@ pub struct JobDocument {
     pub cached: bool,
     /// Whether this call joined a job under way.
     pub deduplicated: bool,
+    /// Times it was begun; more than one where workers died.
+    pub attempts: u64,
+    /// Whether somebody asked it to end, and its worker has yet to hear of it.
+    pub cancel_requested: bool,
     /// RFC 3339, UTC.
     pub created_at: String,
     pub finished_at: Option<String>,
@@ -38,14 +43,22 @@ pub struct JobDocument {
     #[schema(value_type = Option<ScheduleDocument>)]
     pub schedule: Option<Box<RawValue>>,
     /// Why the job failed.
-    pub error: Option<String>,
+    pub error: Option<JobError>,
 }
 
-/// How far a running search is.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+/// Why a job failed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct JobError {
+    /// Stable name: `worker-lost`, `unanswerable`, `panicked`, ...
+    pub code: String,
+    pub detail: String,
+}
+
+/// How far a running job is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobProgress {
     /// What is being done.
-    pub phase: &'static str,
+    pub phase: String,
     /// Share of the most generations allowed.
     pub fraction: f64,
     pub best_fitness: f64,
@@ -59,6 +72,40 @@ pub struct DryRun {
     pub request: Effective,
     /// Estimated work at most, in units of about a microsecond on one core.
     pub cost: u64,
+}
+
+/// A job in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JobSummary {
+    pub id: String,
+    pub state: JobState,
+    pub digest: String,
+    pub model: String,
+    pub solver: String,
+    pub nfe: u16,
+    pub created_at: String,
+    pub finished_at: Option<String>,
+    pub schedule_id: Option<String>,
+    pub error: Option<JobError>,
+    /// Where the job is.
+    pub href: String,
+}
+
+/// A page of jobs, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JobList {
+    pub jobs: Vec<JobSummary>,
+    /// Give this as `cursor` for the next page; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// Several requests at a time, each with an outcome of its own.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest {
+    /// 1 to 100 requests.
+    #[schema(value_type = Vec<OptimizeRequest>, min_items = 1, max_items = 100)]
+    pub requests: Vec<Box<RawValue>>,
 }
 
 /// A stored schedule in a list.

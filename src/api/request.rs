@@ -47,6 +47,10 @@ pub struct OptimizeRequest {
     pub snap: Option<bool>,
     /// Distilled models: stretch the published schedule to another NFE. Default false.
     pub resample: Option<bool>,
+    /// Place in the queue, -9 to 9: every point is worth a minute of waiting. Default 0. No part of the digest.
+    pub priority: Option<i64>,
+    /// Called when the job has ended (Standard Webhooks), where the service is set up for it. No part of the digest.
+    pub webhook: Option<String>,
 }
 
 /// A whole number of denoiser evaluations, 1 to 256.
@@ -299,6 +303,8 @@ impl OptimizeRequest {
             start_sigma: None,
             snap: None,
             resample: None,
+            priority: None,
+            webhook: None,
         }
     }
 

@@ -6,7 +6,7 @@ use super::table::{self, TableOrJson};
 use crate::optimize::compare::compare;
 use clap::Args;
 use std::io::Write;
-use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
@@ -19,10 +19,8 @@ pub struct CompareArgs {
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let effective = args.request.effective()?;
     let mut line = ProgressLine::start();
-    let mut comparison = compare(&effective, &[], |progress| {
-        line.update(progress);
-        ControlFlow::Continue(())
-    })?;
+    let never = AtomicBool::new(false);
+    let mut comparison = compare(&effective, &[], &never, |progress| line.update(progress))?;
     drop(line);
     let mut out = std::io::stdout().lock();
     match args.format {

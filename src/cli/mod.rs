@@ -1,10 +1,12 @@
-//! The command line: `serve`, `optimize`, `compare`, `models`, `openapi`, `migrate`.
+//! The command line: `serve`, `worker`, `health`, `optimize`, `compare`, `models`, `openapi`, `migrate`.
 //!
 //! Every flag has an environment twin. Exit codes: 0 done, 2 the request is wrong, 1 anything else. Results go to
 //! standard output, everything meant for people to standard error.
 
 mod compare;
+mod health;
 mod models;
+mod node;
 mod optimize;
 mod progress;
 mod request;
@@ -26,7 +28,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the HTTP service.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
+    /// Run jobs for services elsewhere that share the database.
+    Worker(node::WorkerArgs),
+    /// Ask a running service whether it is ready.
+    Health(health::HealthArgs),
     /// Find one schedule offline.
     Optimize(optimize::OptimizeArgs),
     /// Score the optimised schedule beside the rules people use.
@@ -43,7 +49,9 @@ enum Command {
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
-        Command::Serve(args) => serve::serve(args),
+        Command::Serve(args) => serve::serve(&args),
+        Command::Worker(args) => node::work(&args),
+        Command::Health(args) => health::run(&args),
         Command::Optimize(args) => optimize::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Models(args) => models::run(&args),

@@ -7,7 +7,7 @@ use crate::api::ScheduleDocument;
 use crate::optimize::optimize;
 use clap::{Args, ValueEnum};
 use std::io::{IsTerminal, Write};
-use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
 #[derive(Debug, Args)]
 pub struct OptimizeArgs {
@@ -31,10 +31,8 @@ enum Format {
 pub fn run(args: &OptimizeArgs) -> anyhow::Result<()> {
     let effective = args.request.effective()?;
     let mut line = ProgressLine::start();
-    let document = optimize(&effective, |progress| {
-        line.update(progress);
-        ControlFlow::Continue(())
-    })?;
+    let never = AtomicBool::new(false);
+    let document = optimize(&effective, &never, |progress| line.update(progress))?;
     drop(line);
     let mut out = std::io::stdout().lock();
     let default = if out.is_terminal() {

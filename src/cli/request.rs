@@ -131,6 +131,8 @@ impl RequestArgs {
             start_sigma: self.start_sigma,
             snap: self.snap.then_some(true),
             resample: self.resample.then_some(true),
+            priority: None,
+            webhook: None,
         })
     }
 

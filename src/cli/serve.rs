@@ -1,28 +1,68 @@
 //! `fewstep serve`, and the commands around it: `migrate` and `openapi`.
 
-use crate::http::{self, App};
-use crate::jobs::Jobs;
-use crate::store;
+use super::node::{Node, NodeArgs};
+use crate::http::{self, App, RateLimit};
+use crate::jobs::{Board, Jobs};
+use crate::store::{self, Store};
 use crate::telemetry::{self, LogFormat};
+use crate::webhooks::{WebhookSettings, Webhooks};
 use anyhow::Context;
 use clap::Args;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// Pieces of work accepted at a time; more are told to come back.
-const DEFAULT_QUEUE: usize = 1000;
+use tokio::sync::watch;
 
 #[derive(Debug, Args)]
 pub struct DatabaseArgs {
-    /// Where schedules are kept: sqlite:PATH or `sqlite::memory:`.
+    /// Where jobs and schedules are kept: sqlite:PATH, `sqlite::memory:` or `postgres://USER@HOST/DATABASE`.
     #[arg(
         long,
         env = "FEWSTEP_DATABASE_URL",
-        default_value = "sqlite:fewstep.db"
+        default_value = "sqlite:fewstep.db",
+        hide_env_values = true
     )]
-    database_url: String,
+    pub database_url: String,
+}
+
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// What to log, such as `info`, `debug` or `fewstep=debug,sqlx=warn`.
+    #[arg(long, env = "FEWSTEP_LOG", default_value = "info")]
+    log: String,
+    /// How log lines look.
+    #[arg(long, env = "FEWSTEP_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+impl LogArgs {
+    pub fn start(&self) {
+        telemetry::log(&self.log, self.log_format);
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct WebhookArgs {
+    /// Key that signs webhooks, `whsec_` and base64; without it no webhooks are taken.
+    #[arg(long, env = "FEWSTEP_WEBHOOK_SECRET", hide_env_values = true)]
+    webhook_secret: Option<String>,
+    /// Call webhooks at loopback and private addresses too.
+    #[arg(long, env = "FEWSTEP_WEBHOOK_ALLOW_PRIVATE")]
+    webhook_allow_private: bool,
+}
+
+impl WebhookArgs {
+    fn webhooks(&self, store: &Arc<dyn Store>) -> anyhow::Result<Option<Webhooks>> {
+        let settings = self.webhook_secret.as_ref().map(|secret| WebhookSettings {
+            secret: secret.clone(),
+            allow_private: self.webhook_allow_private,
+        });
+        let webhooks = settings.map(|settings| Webhooks::new(store.clone(), &settings));
+        Ok(webhooks.transpose()?)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -32,39 +72,51 @@ pub struct ServeArgs {
     listen: SocketAddr,
     #[command(flatten)]
     database: DatabaseArgs,
-    /// Computing threads; one per CPU unless given.
-    #[arg(long, env = "FEWSTEP_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    workers: Option<u16>,
-    /// Requests worked on or waiting at a time; more are answered 503.
-    #[arg(long, env = "FEWSTEP_QUEUE", default_value_t = DEFAULT_QUEUE)]
-    queue: usize,
-    /// What to log, such as `info`, `debug` or `fewstep=debug,sqlx=warn`.
-    #[arg(long, env = "FEWSTEP_LOG", default_value = "info")]
-    log: String,
-    /// How log lines look.
-    #[arg(long, env = "FEWSTEP_LOG_FORMAT", default_value = "text")]
-    log_format: LogFormat,
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Jobs that may wait at a time; more are answered 503.
+    #[arg(long, env = "FEWSTEP_QUEUE", default_value_t = 10_000)]
+    queue: u32,
+    /// Requests for work a second, and at once, from one address; more are answered 429. Any number unless given.
+    #[arg(long, env = "FEWSTEP_RATE_LIMIT")]
+    rate_limit: Option<NonZeroU32>,
+    #[command(flatten)]
+    webhooks: WebhookArgs,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
-pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
-    telemetry::log(&args.log, args.log_format);
+pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+    args.log.start();
     let metrics = telemetry::count().context("cannot start the metrics")?;
-    runtime()?.block_on(async move {
+    runtime()?.block_on(async {
+        let stop = StopSignal::watch()?;
         let store = store::open(&args.database.database_url).await?;
-        let workers = match args.workers {
-            Some(workers) => usize::from(workers),
-            None => std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        let jobs = Jobs::new(store.clone(), workers, args.queue)
-            .context("cannot start the computing threads")?;
         let listener = TcpListener::bind(args.listen)
             .await
             .with_context(|| format!("cannot listen on {}", args.listen))?;
         let address = listener.local_addr()?;
-        tracing::info!(%address, workers, "listening");
+        let board = Board::default();
+        let jobs = Jobs::new(store.clone(), board.clone(), args.queue)
+            .context("cannot start the computing threads")?;
+        let webhooks = args.webhooks.webhooks(&store)?;
+        let node = Node::start(&store, &board, &args.node).await?;
+        let callers = webhooks.as_ref().map(Webhooks::start);
+        tracing::info!(%address, workers = args.node.workers(), "listening");
         writeln!(std::io::stdout(), "fewstep listening on http://{address}")?;
-        http::serve(listener, App::new(store, jobs, metrics), asked_to_stop()?).await?;
-        Ok(())
+        let rate_limit = RateLimit::new(args.rate_limit);
+        let app = App::new(store.clone(), jobs, webhooks, rate_limit, metrics);
+        let serving = http::serve(listener, app, stop.clone().given());
+        let working = async {
+            stop.clone().given().await;
+            node.stop().await;
+        };
+        let (served, ()) = tokio::join!(serving, working);
+        if let Some(callers) = callers {
+            callers.stop();
+        }
+        store.close().await;
+        Ok(served?)
     })
 }
 
@@ -72,7 +124,7 @@ pub fn migrate(args: &DatabaseArgs) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let store = store::open(&args.database_url).await?;
         store.close().await;
-        eprintln!("{} is up to date", args.database_url);
+        eprintln!("the database is up to date");
         Ok(())
     })
 }
@@ -81,20 +133,35 @@ pub fn print_openapi() -> anyhow::Result<()> {
     Ok(write!(std::io::stdout(), "{}", http::openapi_yaml())?)
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")
 }
 
-/// Resolves on SIGTERM or Ctrl-C.
-fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    })
+/// SIGTERM or Ctrl-C.
+#[derive(Clone)]
+pub struct StopSignal(watch::Receiver<bool>);
+
+impl StopSignal {
+    /// Starts watching for the signals.
+    pub fn watch() -> anyhow::Result<Self> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+        let (given, stop) = watch::channel(false);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            let _ = given.send(true);
+        });
+        Ok(Self(stop))
+    }
+
+    /// Resolves when one was given.
+    pub async fn given(mut self) {
+        let _ = self.0.wait_for(|given| *given).await;
+    }
 }

@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Dithered mutation range and crossover probability.
 const MUTATION: (f64, f64) = (0.5, 1.0);
@@ -41,7 +42,8 @@ pub struct Generation<const D: usize> {
 pub enum Stop {
     Tolerance,
     Generations,
-    Observer,
+    /// The caller's flag.
+    Asked,
 }
 
 /// The best genes found.
@@ -54,14 +56,23 @@ pub struct Evolved<const D: usize> {
     pub stopped_by: Stop,
 }
 
-/// Minimises `fitness` over the box. `observe` sees every generation and every poll of the polish, and may stop the search.
+/// Minimises `fitness` over the box. `observe` sees every generation and every poll of the polish. Once `stop` is set no
+/// fitness is evaluated any more, and the search ends within the evaluations under way.
 pub fn minimise<const D: usize>(
     settings: &Settings<D>,
     fitness: impl Fn(&[f64; D]) -> f64 + Sync,
-    mut observe: impl FnMut(&Generation<D>) -> ControlFlow<()>,
+    stop: &AtomicBool,
+    mut observe: impl FnMut(&Generation<D>),
 ) -> Evolved<D> {
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-    let energy = |unit: &[f64; D]| fitness(&scale(&settings.bounds, unit));
+    let stopped = || stop.load(Ordering::Relaxed);
+    let energy = |unit: &[f64; D]| {
+        if stopped() {
+            f64::INFINITY
+        } else {
+            fitness(&scale(&settings.bounds, unit))
+        }
+    };
     let free = settings.bounds.map(|(low, high)| low < high);
     let free_genes = free.iter().filter(|&&is_free| is_free).count();
     let size = (settings.population * free_genes.max(1)).max(5);
@@ -79,25 +90,31 @@ pub fn minimise<const D: usize>(
             evaluations: seen.evaluations + size,
             best: population.best().energy,
         };
-        if observe(&seen).is_break() {
-            stopped_by = Stop::Observer;
+        observe(&seen);
+        if stopped() {
+            stopped_by = Stop::Asked;
         } else if population.agrees_within(settings.tolerance) {
             stopped_by = Stop::Tolerance;
         }
     }
     let mut best = population.best();
-    if stopped_by != Stop::Observer {
+    if stopped_by != Stop::Asked {
         let evolved = seen;
-        let polished = polish(&free, &mut best, &mut rng, energy, |used, least| {
+        let ended = polish(&free, &mut best, &mut rng, energy, |used, least| {
             seen = Generation {
                 evaluations: evolved.evaluations + used,
                 best: least,
                 ..evolved
             };
-            observe(&seen)
+            observe(&seen);
+            if stopped() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         });
-        if polished.is_break() {
-            stopped_by = Stop::Observer;
+        if ended.is_break() {
+            stopped_by = Stop::Asked;
         }
     }
     Evolved {
@@ -238,6 +255,7 @@ fn other_than(taken: &[usize], size: usize, rng: &mut ChaCha8Rng) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
 
     fn settings(seed: u64) -> Settings<3> {
         Settings {
@@ -249,13 +267,16 @@ mod tests {
         }
     }
 
-    fn keep_going(_: &Generation<3>) -> ControlFlow<()> {
-        ControlFlow::Continue(())
+    fn run(
+        settings: &Settings<3>,
+        cost: impl Fn(&[f64; 3]) -> f64 + Sync,
+    ) -> Evolved<3> {
+        minimise(settings, cost, &AtomicBool::new(false), |_| {})
     }
 
     #[test]
     fn finds_a_corner_exactly() {
-        let evolved = minimise(&settings(66), |x| 3.0 + x[0] - x[1], keep_going);
+        let evolved = run(&settings(66), |x| 3.0 + x[0] - x[1]);
         assert_eq!(evolved.genes, [-1.0, 1.0, 5.0]);
         assert_eq!(evolved.fitness, 1.0);
     }
@@ -267,25 +288,40 @@ mod tests {
             let short = (1.0 - x[0] - x[1]).max(0.0);
             10.0 + x[0] + 0.9 * x[1] + 1e9 * short * short
         };
-        let evolved = minimise(&settings(66), cost, keep_going);
+        let evolved = run(&settings(66), cost);
         assert!(evolved.fitness < 10.9 + 1e-5, "{evolved:?}");
     }
 
     #[test]
     fn same_seed_same_bits_at_any_thread_count() {
         let cost = |x: &[f64; 3]| libm::sin(9.0 * x[0]) + libm::cos(7.0 * x[1]) * x[0];
-        let run = |threads| {
+        let on = |threads| {
             rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .build()
                 .unwrap()
-                .install(|| minimise(&settings(7), cost, keep_going))
+                .install(|| run(&settings(7), cost))
         };
-        let (one, three) = (run(1), run(3));
+        let (one, three) = (on(1), on(3));
         assert_eq!(one.genes.map(f64::to_bits), three.genes.map(f64::to_bits));
-        assert_ne!(
-            one.genes,
-            minimise(&settings(8), cost, |_| ControlFlow::Break(())).genes
-        );
+        assert_ne!(one.genes, run(&settings(8), cost).genes);
+    }
+
+    #[test]
+    fn nothing_is_evaluated_once_it_is_asked_to_stop() {
+        let (stop, evaluations) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let cost = |x: &[f64; 3]| {
+            if evaluations.fetch_add(1, Ordering::SeqCst) == 100 {
+                stop.store(true, Ordering::SeqCst);
+            }
+            x[0]
+        };
+        let evolved = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap()
+            .install(|| minimise(&settings(7), cost, &stop, |_| {}));
+        assert_eq!(evolved.stopped_by, Stop::Asked);
+        assert_eq!(evaluations.load(Ordering::SeqCst), 101);
     }
 }

@@ -20,7 +20,7 @@ use crate::objective::{Objective, spacing};
 use crate::schedule::{NoiseSchedule, Schedule, ScheduleError, Terminal};
 use differential_evolution::{Generation, Settings};
 use lower_level::LowerLevel;
-use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
 /// Where the spacing counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,10 +96,11 @@ pub enum SearchError {
     Unusable(#[from] ScheduleError),
 }
 
-/// Runs the search. `observe` sees every generation and may stop it.
+/// Runs the search. `observe` sees every generation; setting `stop` ends the search within the evaluations under way.
 pub fn search(
     problem: &Problem,
-    mut observe: impl FnMut(&Progress) -> ControlFlow<()>,
+    stop: &AtomicBool,
+    mut observe: impl FnMut(&Progress),
 ) -> Result<Outcome, SearchError> {
     if problem.terminal.points(problem.nfe) < 2 {
         return Ok(problem.single_point()?);
@@ -113,10 +114,10 @@ pub fn search(
     };
     let lower = LowerLevel::new(problem);
     let fitness = |genes: &[f64; 3]| lower.refine(&Psi::from_genes(genes)).fitness();
-    let evolved = differential_evolution::minimise(&settings, fitness, |generation| {
-        observe(&progress(generation, problem.generations))
+    let evolved = differential_evolution::minimise(&settings, fitness, stop, |generation| {
+        observe(&progress(generation, problem.generations));
     });
-    if evolved.stopped_by == Stop::Observer {
+    if evolved.stopped_by == Stop::Asked {
         return Err(SearchError::Stopped);
     }
     let psi = Psi::from_genes(&evolved.genes);

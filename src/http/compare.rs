@@ -7,8 +7,6 @@ use crate::api::{CompareRequest, Comparison, InvalidField};
 use crate::optimize::compare::{self, given_lambdas};
 use crate::schedule::NoiseSchedule;
 use axum::extract::State;
-use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
 
 /// Lists of noise levels a request may bring.
 const MAX_GIVEN: usize = 20;
@@ -46,15 +44,7 @@ pub async fn compare(
         .collect::<Result<Vec<_>, InvalidField>>()?;
     let comparison = app
         .jobs
-        .run(move |cancel| {
-            compare::compare(&effective, &given, |_| {
-                if cancel.load(Ordering::Relaxed) {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })
-        })
+        .run(move |stop| compare::compare(&effective, &given, stop, |_| {}))
         .await??;
     Ok(axum::Json(comparison))
 }

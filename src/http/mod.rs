@@ -9,18 +9,22 @@ mod jobs;
 mod middleware;
 mod models;
 mod problem;
+mod rate;
 mod schedules;
 mod system;
 
 pub use problem::Problem;
+pub use rate::RateLimit;
 
 use crate::jobs::Jobs;
 use crate::store::Store;
 use crate::store::memo::Memo;
+use crate::webhooks::Webhooks;
 use axum::Router;
 use axum::http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::future::Future;
+use std::future::{Future, IntoFuture};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -34,8 +38,10 @@ use utoipa_axum::routes;
 const BODY_LIMIT: usize = 256 * 1024;
 /// Longest a request may take; above the longest `Prefer: wait`.
 const TIMEOUT: Duration = Duration::from_secs(75);
-/// How long running work may go on after a stop was asked for.
+/// How long open connections may go on after a stop was asked for.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How often quiet clients are forgotten.
+const FORGET: Duration = Duration::from_mins(1);
 /// Bytes of rendered answers kept in memory.
 const MEMO_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -44,6 +50,8 @@ const MEMO_BYTES: u64 = 64 * 1024 * 1024;
 pub struct App {
     store: Arc<dyn Store>,
     jobs: Jobs,
+    webhooks: Option<Webhooks>,
+    rate_limit: RateLimit,
     memo: Memo,
     metrics: PrometheusHandle,
     openapi: Arc<str>,
@@ -59,8 +67,11 @@ struct Specification;
 /// The routes with their specification.
 fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Specification::openapi())
-        .routes(routes!(jobs::submit))
+        .routes(routes!(jobs::submit::submit, jobs::list))
+        .routes(routes!(jobs::batch::submit))
         .routes(routes!(jobs::show))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::events::follow))
         .routes(routes!(schedules::list))
         .routes(routes!(schedules::by_id))
         .routes(routes!(schedules::by_key))
@@ -85,10 +96,18 @@ pub fn openapi_yaml() -> String {
 
 impl App {
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, jobs: Jobs, metrics: PrometheusHandle) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        jobs: Jobs,
+        webhooks: Option<Webhooks>,
+        rate_limit: RateLimit,
+        metrics: PrometheusHandle,
+    ) -> Self {
         Self {
             store,
             jobs,
+            webhooks,
+            rate_limit,
             memo: Memo::new(MEMO_BYTES),
             metrics,
             openapi: openapi_yaml().into(),
@@ -113,21 +132,34 @@ fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Serves until `stop` resolves, then lets open requests and running work finish.
+/// Serves until `stop` resolves, then ends all waiting and lets open requests finish for a moment.
 pub async fn serve(
     listener: TcpListener,
     app: App,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let (store, jobs) = (app.store.clone(), app.jobs.clone());
-    let stopping = jobs.clone();
-    axum::serve(listener, router(app))
-        .with_graceful_shutdown(async move {
-            stop.await;
-            tracing::info!("stopping");
-            stopping.stop(STOP_PATIENCE).await;
-        })
-        .await?;
-    store.close().await;
-    Ok(())
+    let (jobs, rate_limit) = (app.jobs.clone(), app.rate_limit.clone());
+    let (stopping, mut has_stopped) = tokio::sync::oneshot::channel();
+    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+        stop.await;
+        tracing::info!("stopping");
+        jobs.stop();
+        let _ = stopping.send(());
+    });
+    let forgetting = async {
+        loop {
+            tokio::time::sleep(FORGET).await;
+            rate_limit.forget();
+        }
+    };
+    let out_of_patience = async {
+        let _ = (&mut has_stopped).await;
+        tokio::time::sleep(STOP_PATIENCE).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => served,
+        () = out_of_patience => Ok(()),
+        () = forgetting => Ok(()),
+    }
 }

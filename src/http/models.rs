@@ -5,7 +5,8 @@ use super::extract::{Json, Path};
 use super::problem::Problem;
 use crate::api::{ModelInfo, ModelList, ModelRequest};
 use crate::schedule::families;
-use crate::store::{ModelRecord, Stored};
+use crate::store::ModelRecord;
+use crate::store::operations::{PutModel, Stored};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -97,12 +98,12 @@ pub(super) async fn remember(app: &App, model: &ModelInfo) -> Result<(), Problem
 }
 
 async fn store(app: &App, model: &ModelInfo) -> Result<Stored, Problem> {
-    let record = ModelRecord {
+    let model = ModelRecord {
         id: model.id.clone(),
         document: serde_json::to_string(model).unwrap_or_default(),
         created_at: jiff::Timestamp::now().to_string(),
     };
-    Ok(app.store.put_model(&record).await?)
+    Ok(app.store.run(PutModel { model }).await?)
 }
 
 fn read(record: &ModelRecord) -> Result<ModelInfo, Problem> {

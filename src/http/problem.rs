@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Seconds after which a refused client may try again.
-const RETRY_AFTER_SECONDS: &str = "1";
+/// Seconds after which a client that met a full or stopping service may try again.
+const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// An error document, `application/problem+json`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -29,8 +29,12 @@ pub struct Problem {
     /// Wrong fields, where the request is at fault.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<InvalidField>,
-    /// Id of the request, also in the log and the `x-request-id` header.
+    /// Id of the request, also in the log and the `x-request-id` header; absent inside a batch.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub request_id: String,
+    /// Seconds after which to try again, sent as `Retry-After`.
+    #[serde(skip)]
+    retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -44,6 +48,7 @@ impl Problem {
             code,
             errors: Vec::new(),
             request_id: String::new(),
+            retry_after: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_SECONDS),
         }
     }
 
@@ -93,6 +98,12 @@ impl Problem {
         self
     }
 
+    #[must_use]
+    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -102,8 +113,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status();
         let mut response = status.into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            let seconds = HeaderValue::from_static(RETRY_AFTER_SECONDS);
+        if let Some(seconds) = self.retry_after {
+            let seconds = HeaderValue::from(seconds);
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         response.extensions_mut().insert(self);
@@ -130,7 +141,9 @@ impl From<JobsError> for Problem {
         let (status, code) = match error {
             JobsError::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "queue_full"),
             JobsError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+            JobsError::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
             JobsError::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            JobsError::Store(error) => return error.into(),
         };
         Self::new(status, code, error.to_string())
     }
@@ -152,6 +165,13 @@ impl From<OptimizeError> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store failed");
+        if matches!(error, StoreError::Full) {
+            return Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "database_full",
+                "the service's disk is full; nothing was accepted. Known schedules are still served",
+            );
+        }
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "database",

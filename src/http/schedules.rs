@@ -48,8 +48,8 @@ pub async fn by_key(
     let request = default_request(&model, &solver, &nfe)?;
     let effective = app.effective(&request).await.map_err(Problem::in_path)?;
     let digest = effective.digest();
-    let job = app.store.answer(digest.as_str()).await?;
-    let Some(JobOutcome::Succeeded { schedule }) = job.map(|job| job.outcome) else {
+    let job = app.store.job_of_digest(digest.as_str()).await?;
+    let Some(JobOutcome::Succeeded { schedule }) = job.and_then(|job| job.outcome) else {
         return Err(Problem::not_found(format!(
             "this schedule has not been asked for yet: POST {{\"model\": \"{model}\", \"solver\": \"{}\", \"nfe\": {}}} to \
              /v1/jobs",

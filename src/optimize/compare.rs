@@ -9,7 +9,7 @@ use crate::api::{
 use crate::hso::Progress;
 use crate::schedule::rules::RULES;
 use crate::schedule::{NoiseSchedule, Schedule, Terminal};
-use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
 /// Checks a user's noise levels: half log-SNRs of the finite ones, which must fall strictly inside the model's range.
 pub fn given_lambdas(
@@ -53,9 +53,10 @@ pub fn given_lambdas(
 pub fn compare(
     effective: &Effective,
     given: &[(String, Vec<f64>)],
-    observe: impl FnMut(&Progress) -> ControlFlow<()>,
+    stop: &AtomicBool,
+    observe: impl FnMut(&Progress),
 ) -> Result<Comparison, OptimizeError> {
-    let schedule = optimize(effective, observe)?;
+    let schedule = optimize(effective, stop, observe)?;
     let noise = NoiseSchedule::new(&effective.noise.spec())?;
     let p = match &effective.plan {
         Plan::Hso(search) | Plan::HsoConstrained(search) => search.p,

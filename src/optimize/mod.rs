@@ -1,7 +1,7 @@
 //! From an effective request to its answer: runs the search, scores the rules beside it and says what was active.
 //!
 //! The one engine behind the service's jobs and the command line, so that both give the same bytes. Blocking CPU work on
-//! the caller's thread (and the rayon pool it runs in); `observe` reports progress and may stop it.
+//! the caller's thread (and the rayon pool it runs in); `observe` sees progress, setting `stop` ends it.
 
 pub mod compare;
 mod warnings;
@@ -19,7 +19,7 @@ use crate::objective::unipc_midpoint::UniPcMidpoint;
 use crate::schedule::families::{self, Published};
 use crate::schedule::rules::RULES;
 use crate::schedule::{NoiseError, NoiseSchedule, Schedule, ScheduleError, Terminal};
-use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use warnings::Searched;
 
@@ -55,14 +55,15 @@ impl From<SearchError> for OptimizeError {
 /// Answers a request.
 pub fn optimize(
     effective: &Effective,
-    observe: impl FnMut(&Progress) -> ControlFlow<()>,
+    stop: &AtomicBool,
+    observe: impl FnMut(&Progress),
 ) -> Result<ScheduleDocument, OptimizeError> {
     let started = Instant::now();
     let noise = NoiseSchedule::new(&effective.noise.spec())?;
     let answer = match &effective.plan {
-        Plan::Hso(settings) => searched(effective, settings, Method::Hso, noise, observe)?,
+        Plan::Hso(settings) => searched(effective, settings, Method::Hso, noise, stop, observe)?,
         Plan::HsoConstrained(settings) => {
-            searched(effective, settings, Method::HsoConstrained, noise, observe)?
+            searched(effective, settings, Method::HsoConstrained, noise, stop, observe)?
         }
         Plan::Published { .. } => published(effective, noise)?,
     };
@@ -89,7 +90,8 @@ fn searched(
     settings: &SearchSettings,
     method: Method,
     noise: NoiseSchedule,
-    observe: impl FnMut(&Progress) -> ControlFlow<()>,
+    stop: &AtomicBool,
+    observe: impl FnMut(&Progress),
 ) -> Result<Answer, OptimizeError> {
     let problem = Problem {
         noise,
@@ -105,7 +107,7 @@ fn searched(
         tolerance: settings.tolerance,
         seed: settings.seed,
     };
-    let outcome = hso::search(&problem, observe)?;
+    let outcome = hso::search(&problem, stop, observe)?;
     let schedule = if effective.snap {
         outcome.schedule.snapped(&problem.noise)?
     } else {
@@ -139,7 +141,7 @@ fn searched(
             converged: outcome.stopped_by == Stop::Tolerance,
             stopped_by: match outcome.stopped_by {
                 Stop::Tolerance => "tolerance".to_owned(),
-                Stop::Generations | Stop::Observer => "generations".to_owned(),
+                Stop::Generations | Stop::Asked => "generations".to_owned(),
             },
         }),
         psi: Some(psi),

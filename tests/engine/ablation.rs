@@ -3,7 +3,7 @@
 use fewstep::api::{ScheduleDocument, resolve};
 use fewstep::optimize::optimize;
 use serde_json::json;
-use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
 fn searched(objective: &str, method: &str, gamma: f64) -> ScheduleDocument {
     let request = json!({
@@ -12,7 +12,7 @@ fn searched(objective: &str, method: &str, gamma: f64) -> ScheduleDocument {
     });
     let request = serde_json::from_value(request).unwrap();
     let effective = resolve(&request, None).unwrap();
-    optimize(&effective, |_| ControlFlow::Continue(())).unwrap()
+    optimize(&effective, &AtomicBool::new(false), |_| {}).unwrap()
 }
 
 fn has(document: &ScheduleDocument, code: &str) -> bool {
@@ -74,7 +74,7 @@ fn the_bound_merges_points_only_in_its_long_form() {
         let request =
             json!({"model": "sd-v2.1", "solver": "unipc", "nfe": nfe, "objective": "unipc-bound"});
         let effective = resolve(&serde_json::from_value(request).unwrap(), None).unwrap();
-        optimize(&effective, |_| ControlFlow::Continue(())).unwrap()
+        optimize(&effective, &AtomicBool::new(false), |_| {}).unwrap()
     };
     let short = at(6);
     assert!(!short.spacing.enforced && has(&short, "spacing_not_met"));

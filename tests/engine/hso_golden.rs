@@ -8,7 +8,7 @@ use fewstep::objective::unipc_bound::UniPcBound;
 use fewstep::objective::unipc_midpoint::UniPcMidpoint;
 use fewstep::schedule::{NoiseSchedule, NoiseSpec, Terminal, VpTable};
 use serde::Deserialize;
-use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
 #[derive(Deserialize)]
 struct Row {
@@ -50,7 +50,7 @@ fn solve(row: &Row) -> Outcome {
         tolerance: 0.01,
         seed: 66,
     };
-    let outcome = search(&problem, |_| ControlFlow::Continue(())).unwrap();
+    let outcome = search(&problem, &AtomicBool::new(false), |_| {}).unwrap();
     assert!((outcome.required - row.d_min).abs() < 1e-12);
     outcome
 }

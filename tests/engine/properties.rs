@@ -4,12 +4,12 @@ use fewstep::api::{ScheduleDocument, resolve};
 use fewstep::optimize::optimize;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
 fn answer(request: &Value) -> ScheduleDocument {
     let request = serde_json::from_value(request.clone()).unwrap();
     let effective = resolve(&request, None).unwrap_or_else(|e| panic!("{e}: {request:?}"));
-    optimize(&effective, |_| ControlFlow::Continue(())).unwrap()
+    optimize(&effective, &AtomicBool::new(false), |_| {}).unwrap()
 }
 
 fn on_threads(threads: usize, request: &Value) -> ScheduleDocument {

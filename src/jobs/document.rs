@@ -1,0 +1,107 @@
+//! A job as it is shown, and a schedule as it is stored.
+
+use crate::api::{JobDocument, JobError, JobProgress, JobState, JobSummary, ScheduleDocument};
+use crate::lifecycle::State;
+use crate::store::{Failure, JobLine, JobOutcome, JobRecord, ScheduleRecord};
+use serde_json::value::RawValue;
+
+/// A job as clients see it. `progress` is what is known here, where the store's is older.
+///
+/// # Panics
+/// When the store holds documents that are no JSON.
+#[must_use]
+pub fn document(job: &JobRecord, progress: Option<JobProgress>) -> JobDocument {
+    let stored = || serde_json::from_str(job.progress.as_deref()?).ok();
+    let (schedule, error) = match &job.outcome {
+        Some(JobOutcome::Succeeded { schedule }) => (Some(raw(&schedule.document)), None),
+        Some(JobOutcome::Failed(failure)) => (None, Some(failure.into())),
+        Some(JobOutcome::Canceled) | None => (None, None),
+    };
+    let is_running = job.status.state == State::Running;
+    JobDocument {
+        id: job.id.clone(),
+        state: job.status.state.into(),
+        digest: job.digest.clone(),
+        request: raw(&job.request),
+        cached: false,
+        deduplicated: false,
+        attempts: job.status.attempts.unsigned_abs(),
+        cancel_requested: job.status.cancel_requested,
+        created_at: job.created_at.clone(),
+        finished_at: job.finished_at.clone(),
+        progress: progress.or_else(stored).filter(|_| is_running),
+        schedule,
+        error,
+    }
+}
+
+/// Stored JSON as it is.
+fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).expect("stored documents are JSON")
+}
+
+impl From<State> for JobState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Queued => Self::Queued,
+            State::Running => Self::Running,
+            State::Succeeded => Self::Succeeded,
+            State::Failed => Self::Failed,
+            State::Canceled => Self::Canceled,
+        }
+    }
+}
+
+impl From<JobState> for State {
+    fn from(state: JobState) -> Self {
+        match state {
+            JobState::Queued => Self::Queued,
+            JobState::Running => Self::Running,
+            JobState::Succeeded => Self::Succeeded,
+            JobState::Failed => Self::Failed,
+            JobState::Canceled => Self::Canceled,
+        }
+    }
+}
+
+impl From<&Failure> for JobError {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            code: failure.code.clone(),
+            detail: failure.detail.clone(),
+        }
+    }
+}
+
+impl From<JobLine> for JobSummary {
+    fn from(line: JobLine) -> Self {
+        Self {
+            href: format!("/v1/jobs/{}", line.id),
+            id: line.id,
+            state: line.state.into(),
+            digest: line.digest,
+            model: line.model,
+            solver: line.solver,
+            nfe: line.nfe,
+            created_at: line.created_at,
+            finished_at: line.finished_at,
+            schedule_id: line.schedule_id,
+            error: line.failure.as_ref().map(JobError::from),
+        }
+    }
+}
+
+impl From<&ScheduleDocument> for ScheduleRecord {
+    fn from(document: &ScheduleDocument) -> Self {
+        let wire = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        Self {
+            id: document.id.to_string(),
+            model: document.model.clone(),
+            solver: document.solver.name.as_str().to_owned(),
+            nfe: document.nfe.get(),
+            method: wire(serde_json::json!(document.method)),
+            document: serde_json::to_string(document).expect("documents serialise"),
+            created_at: document.provenance.created_at.clone(),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Group commit: operations that arrive while one transaction is being written share the next one, and its one
+//! synchronisation with the disk. Alone, an operation waits for nobody.
+
+use super::operations::{Scope, Work};
+use super::{Change, StoreError};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+use std::sync::Arc;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+/// Most operations in one transaction.
+const GROUP: usize = 256;
+/// Operations that may wait for their transaction; more wait to be let in.
+const BACKLOG: usize = 4096;
+
+type Reply = oneshot::Sender<Result<(), StoreError>>;
+
+/// The one writer of a database, fed by everyone.
+#[derive(Clone)]
+pub struct Writer {
+    queue: mpsc::Sender<(Arc<dyn Work>, Reply)>,
+}
+
+impl Writer {
+    /// Starts writing to the pool's only connection; ends when the last handle is dropped or the pool closes.
+    pub fn start(pool: SqlitePool, changes: broadcast::Sender<Change>) -> Self {
+        let (queue, mut waiting) = mpsc::channel(BACKLOG);
+        tokio::spawn(async move {
+            let mut group = Vec::with_capacity(GROUP);
+            while waiting.recv_many(&mut group, GROUP).await > 0 {
+                write(&pool, &changes, &mut group).await;
+            }
+        });
+        Self { queue }
+    }
+
+    /// Runs an operation in the next transaction.
+    pub async fn write(&self, work: Arc<dyn Work>) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.queue.send((work, reply)).await;
+        sent.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// Writes a group in one transaction. Where that fails, each operation gets a transaction of its own, so that one
+/// operation's failure is not its neighbours'.
+async fn write(
+    pool: &SqlitePool,
+    changes: &broadcast::Sender<Change>,
+    group: &mut Vec<(Arc<dyn Work>, Reply)>,
+) {
+    let works: Vec<Arc<dyn Work>> = group.iter().map(|(work, _)| work.clone()).collect();
+    match commit(pool, changes, &works).await {
+        Err(_) if group.len() > 1 => {
+            for (work, reply) in group.drain(..) {
+                let _ = reply.send(commit(pool, changes, &[work]).await);
+            }
+        }
+        Err(error) => {
+            if let Some((_, reply)) = group.pop() {
+                let _ = reply.send(Err(error));
+            }
+        }
+        Ok(()) => {
+            for (_, reply) in group.drain(..) {
+                let _ = reply.send(Ok(()));
+            }
+        }
+    }
+}
+
+/// All or nothing; what changed is published once it is on disk.
+async fn commit(
+    pool: &SqlitePool,
+    changes: &broadcast::Sender<Change>,
+    works: &[Arc<dyn Work>],
+) -> Result<(), StoreError> {
+    let mut transaction: Transaction<'_, Sqlite> = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let mut changed = Vec::new();
+    for work in works {
+        let mut scope = Scope::new(&mut *transaction, &mut changed);
+        work.run(&mut scope).await?;
+    }
+    transaction.commit().await?;
+    for change in changed {
+        let _ = changes.send(change);
+    }
+    Ok(())
+}

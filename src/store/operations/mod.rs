@@ -1,0 +1,95 @@
+//! What is done to the store: each operation is a value that runs in one transaction, the same on every database.
+//!
+//! A transaction may run an operation again from the start (a batch that failed for another's sake, a conflict between
+//! servers), so an operation keeps no state of its own. Decisions about jobs are [`crate::lifecycle`]'s.
+
+mod delivery;
+mod enqueue;
+mod housekeeping;
+mod register;
+mod work;
+
+pub use delivery::{Attempt, SettleDelivery, TakeDelivery};
+pub use enqueue::{Enqueue, Enqueued, IdempotencyKey};
+pub use housekeeping::{Prune, Pruned, Sweep, Swept};
+pub use register::{PutModel, Stored};
+pub use work::{Beat, Cancel, Canceled, Claim, Finish, ForgetWorker, Held, Release, SeeWorker};
+
+use super::statements::Statements;
+use super::{Change, Store, StoreError};
+use crate::lifecycle::{Millis, Refusal};
+use async_trait::async_trait;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A transaction under way.
+pub struct Scope<'a> {
+    pub(super) sql: &'a mut dyn Statements,
+    /// What to publish once it is on disk.
+    changes: &'a mut Vec<Change>,
+}
+
+impl<'a> Scope<'a> {
+    pub(super) fn new(sql: &'a mut dyn Statements, changes: &'a mut Vec<Change>) -> Self {
+        Self { sql, changes }
+    }
+
+    fn announce(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+}
+
+/// Something to do in one transaction.
+#[async_trait]
+pub trait Operation: Send + Sync + 'static {
+    type Answer: Send + 'static;
+
+    async fn run(&self, scope: &mut Scope<'_>) -> Result<Self::Answer, StoreError>;
+}
+
+impl dyn Store + '_ {
+    /// Runs an operation; its effects are on disk when this returns.
+    pub async fn run<O: Operation>(&self, operation: O) -> Result<O::Answer, StoreError> {
+        let pending = Arc::new(Pending {
+            operation,
+            answer: Mutex::new(None),
+        });
+        self.transact(pending.clone()).await?;
+        let answer = pending.answer.lock().map_or_else(
+            |poisoned| poisoned.into_inner().take(),
+            |mut slot| slot.take(),
+        );
+        answer.ok_or(StoreError::Closed)
+    }
+}
+
+/// An operation whose kind of answer the databases need not know.
+#[async_trait]
+pub trait Work: Send + Sync {
+    async fn run(&self, scope: &mut Scope<'_>) -> Result<(), StoreError>;
+}
+
+struct Pending<O: Operation> {
+    operation: O,
+    answer: Mutex<Option<O::Answer>>,
+}
+
+#[async_trait]
+impl<O: Operation> Work for Pending<O> {
+    async fn run(&self, scope: &mut Scope<'_>) -> Result<(), StoreError> {
+        let answer = self.operation.run(scope).await?;
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        Ok(())
+    }
+}
+
+/// RFC 3339, UTC.
+fn rfc_3339(moment: Millis) -> String {
+    jiff::Timestamp::from_millisecond(moment)
+        .unwrap_or_default()
+        .to_string()
+}
+
+/// A change that was refused changes nothing, which is no failure of the store.
+fn accepted<T>(change: Result<T, Refusal>) -> Option<T> {
+    change.ok()
+}

@@ -3,5 +3,6 @@
 mod ablation;
 mod derivatives;
 mod hso_golden;
+mod lifecycle;
 mod noise_golden;
 mod properties;

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod command_line;
+mod databases;
 mod main_path;
 mod store;
 mod support;

@@ -1,5 +1,6 @@
 //! The real binary on a real socket and a real database file.
 
+use crate::databases::sqlite;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -17,13 +18,19 @@ pub struct Server {
 impl Server {
     /// Starts on a free port with the database in `folder`.
     pub fn start(folder: &Path) -> Self {
-        Self::start_with(&format!("sqlite:{}", folder.join("fewstep.db").display()))
+        Self::start_with(&sqlite(folder))
     }
 
     pub fn start_with(database_url: &str) -> Self {
+        Self::start_as(database_url, &[])
+    }
+
+    /// The same with further flags.
+    pub fn start_as(database_url: &str, flags: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_fewstep"))
             .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
             .args(["--database-url", database_url])
+            .args(flags)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -39,10 +46,7 @@ impl Server {
         Self {
             process,
             base,
-            client: Client::builder()
-                .timeout(Duration::from_mins(1))
-                .build()
-                .unwrap(),
+            client: client(),
         }
     }
 
@@ -107,6 +111,13 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// A client; the TLS it never uses needs a provider all the same.
+fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::builder().timeout(Duration::from_mins(1));
+    client.build().unwrap()
 }
 
 /// Status and JSON body.

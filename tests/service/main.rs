@@ -4,5 +4,7 @@ mod bad_input;
 mod command_line;
 mod databases;
 mod main_path;
+mod queue;
 mod store;
 mod support;
+mod webhooks;

@@ -426,7 +426,7 @@ async fn jobs_are_listed_newest_first(store: Arc<dyn Store>) {
 
 async fn old_rows_are_deleted_and_answers_kept(store: Arc<dyn Store>) {
     let store = &*store;
-    for id in ["good", "bad"] {
+    for id in ["a-good", "b-bad"] {
         enqueue(store, job(id, id)).await;
     }
     let claimed = claim(store).await.unwrap();
@@ -438,8 +438,8 @@ async fn old_rows_are_deleted_and_answers_kept(store: Arc<dyn Store>) {
     assert_eq!(kept.jobs, 0);
     let pruned = store.run(Prune { retention: -60_000 }).await.unwrap();
     assert_eq!(pruned.jobs, 1);
-    assert_eq!(store.job("bad").await.unwrap(), None);
-    assert_eq!(state(store, "good").await, State::Succeeded);
+    assert_eq!(store.job("b-bad").await.unwrap(), None);
+    assert_eq!(state(store, "a-good").await, State::Succeeded);
     assert_eq!(state(store, "waiting").await, State::Queued);
 }
 

@@ -96,6 +96,40 @@ impl Server {
             .sum()
     }
 
+    /// Asks for a job without waiting for it; returns its id.
+    pub async fn submit(&self, body: &Value) -> String {
+        let asked = self.post("/v1/jobs", body).header("prefer", "respond-async");
+        let (status, job) = json(asked.send().await.unwrap()).await;
+        assert!(status == 202 || status == 200, "{job}");
+        job["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The job as it is now.
+    pub async fn job(&self, id: &str) -> Value {
+        let (status, job) = json(self.get(&format!("/v1/jobs/{id}")).send().await.unwrap()).await;
+        assert_eq!(status, 200, "{job}");
+        job
+    }
+
+    /// The job once it is in one of the states.
+    pub async fn job_in(&self, id: &str, states: &[&str], patience: Duration) -> Value {
+        let deadline = Instant::now() + patience;
+        loop {
+            let job = self.job(id).await;
+            if states.contains(&job["state"].as_str().unwrap()) {
+                return job;
+            }
+            assert!(Instant::now() < deadline, "not {states:?} after {patience:?}: {job}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends the process without warning.
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
     /// Sends SIGTERM and waits; returns the exit code and how long it took.
     pub fn stop(mut self) -> (Option<i32>, Duration) {
         let asked = Instant::now();
@@ -126,6 +160,15 @@ pub async fn json(response: Response) -> (u16, Value) {
     let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"));
     (status, body)
+}
+
+/// A request that takes seconds: generations that no agreement ends.
+pub fn long_request(nfe: u64, generations: u64) -> Value {
+    let mut body = request(nfe);
+    body["population"] = 100.into();
+    body["tolerance"] = 0.into();
+    body["generations"] = generations.into();
+    body
 }
 
 /// The default request of the documentation.

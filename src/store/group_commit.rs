@@ -3,7 +3,7 @@
 
 use super::operations::{Scope, Work};
 use super::{Change, StoreError};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{SqliteConnection, SqlitePool};
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -70,20 +70,36 @@ async fn write(
 }
 
 /// All or nothing; what changed is published once it is on disk.
+///
+/// Begins and ends transactions by statements of its own: on a full disk SQLite rolls back by itself, which sqlx's
+/// transactions do not know about, and would then refuse to begin another.
 async fn commit(
     pool: &SqlitePool,
     changes: &broadcast::Sender<Change>,
     works: &[Arc<dyn Work>],
 ) -> Result<(), StoreError> {
-    let mut transaction: Transaction<'_, Sqlite> = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let mut connection = pool.acquire().await?;
     let mut changed = Vec::new();
-    for work in works {
-        let mut scope = Scope::new(&mut *transaction, &mut changed);
-        work.run(&mut scope).await?;
+    if let Err(error) = transact(&mut connection, works, &mut changed).await {
+        // Fails where SQLite has rolled back already.
+        let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+        return Err(error);
     }
-    transaction.commit().await?;
     for change in changed {
         let _ = changes.send(change);
     }
+    Ok(())
+}
+
+async fn transact(
+    connection: &mut SqliteConnection,
+    works: &[Arc<dyn Work>],
+    changed: &mut Vec<Change>,
+) -> Result<(), StoreError> {
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    for work in works {
+        work.run(&mut Scope::new(&mut *connection, changed)).await?;
+    }
+    sqlx::query("COMMIT").execute(connection).await?;
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! The real binary, driven over real sockets and a real command line.
 
 mod bad_input;
+mod cluster;
 mod command_line;
 mod databases;
+mod disk_full;
 mod main_path;
 mod queue;
 mod store;

@@ -27,19 +27,18 @@ impl Server {
 
     /// The same with further flags.
     pub fn start_as(database_url: &str, flags: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_fewstep"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fewstep"));
+        command
             .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
             .args(["--database-url", database_url])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+            .args(flags);
+        Self::spawn(command)
+    }
+
+    /// Starts a command that becomes a server.
+    pub fn spawn(mut command: Command) -> Self {
+        let (process, line) = spawn_and_read_line(&mut command);
         let base = line
-            .trim()
             .strip_prefix("fewstep listening on ")
             .unwrap_or_else(|| panic!("the server said `{line}`"))
             .to_owned();
@@ -48,6 +47,10 @@ impl Server {
             base,
             client: client(),
         }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn get(&self, path: &str) -> RequestBuilder {
@@ -124,10 +127,11 @@ impl Server {
         }
     }
 
-    /// Ends the process without warning.
-    pub fn kill(mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+    /// Ends the process without warning (the crash tests).
+    pub fn kill(&self) {
+        let pid = self.process.id().to_string();
+        let killed = Command::new("kill").args(["-KILL", &pid]).status();
+        assert!(killed.unwrap().success());
     }
 
     /// Sends SIGTERM and waits; returns the exit code and how long it took.
@@ -137,6 +141,40 @@ impl Server {
         Command::new("kill").arg(pid).status().unwrap();
         let status = self.process.wait().unwrap();
         (status.code(), asked.elapsed())
+    }
+}
+
+/// Starts a process and waits for its first line.
+fn spawn_and_read_line(command: &mut Command) -> (Child, String) {
+    let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    (process, line.trim().to_owned())
+}
+
+/// A running `fewstep worker`; killed when dropped.
+pub struct Worker {
+    process: Child,
+}
+
+impl Worker {
+    pub fn start(database_url: &str, flags: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fewstep"));
+        command
+            .args(["worker", "--log", "warn", "--database-url", database_url])
+            .args(flags);
+        let (process, line) = spawn_and_read_line(&mut command);
+        assert_eq!(line, "fewstep working");
+        Self { process }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

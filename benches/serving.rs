@@ -17,6 +17,7 @@ const PATH: &str = "/v1/schedules/sd-v2.1/unipc/5";
 const BODY: &str = r#"{"model": "sd-v2.1", "solver": "unipc", "nfe": 5}"#;
 
 fn main() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     if let Ok(body) = std::env::var("FEWSTEP_BENCH_BARE") {
         runtime.block_on(bare(body));

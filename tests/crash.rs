@@ -2,7 +2,6 @@
 //!
 //! `FEWSTEP_CRASH_ROUNDS=200 cargo test --release --test crash -- --nocapture` is the long run; 10 rounds otherwise.
 
-#[expect(dead_code, reason = "shared with the service tests")]
 #[path = "service/databases.rs"]
 mod databases;
 #[expect(dead_code, reason = "shared with the service tests")]
@@ -14,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::Value;
 use std::collections::HashMap;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::{Server, long_request, request};
@@ -25,6 +25,12 @@ const FINAL: [&str; 3] = ["succeeded", "failed", "canceled"];
 
 /// Every acknowledged job by its id: as it was when it was first seen to have ended.
 type Ledger = Arc<Mutex<HashMap<String, Option<Value>>>>;
+
+fn kill(server: &Server) {
+    let pid = server.pid().to_string();
+    let killed = Command::new("kill").args(["-KILL", &pid]).status();
+    assert!(killed.unwrap().success());
+}
 
 fn below(n: u64, rng: &mut ChaCha8Rng) -> u64 {
     rng.next_u64() % n
@@ -88,7 +94,7 @@ async fn round(url: &str, servers: usize, ledger: &Ledger, rng: &mut ChaCha8Rng)
     }
     for server in &running {
         tokio::time::sleep(Duration::from_millis(50 + below(400, rng))).await;
-        server.kill();
+        kill(server);
     }
     for client in clients {
         client.await.unwrap();
@@ -181,7 +187,7 @@ async fn a_dead_processes_jobs_are_run_by_the_others() {
         ids.push(servers[seed as usize % 3].submit(&body).await);
     }
     let pool = sqlx::PgPool::connect(&database.url()).await.unwrap();
-    servers[2].kill();
+    kill(&servers[2]);
     let killed_at = jiff::Timestamp::now();
     let killed = Instant::now();
     let mut orphans = 0;

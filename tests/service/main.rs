@@ -9,4 +9,5 @@ mod main_path;
 mod queue;
 mod store;
 mod support;
+mod upgrade;
 mod webhooks;

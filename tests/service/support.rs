@@ -127,13 +127,6 @@ impl Server {
         }
     }
 
-    /// Ends the process without warning (the crash tests).
-    pub fn kill(&self) {
-        let pid = self.process.id().to_string();
-        let killed = Command::new("kill").args(["-KILL", &pid]).status();
-        assert!(killed.unwrap().success());
-    }
-
     /// Sends SIGTERM and waits; returns the exit code and how long it took.
     pub fn stop(mut self) -> (Option<i32>, Duration) {
         let asked = Instant::now();

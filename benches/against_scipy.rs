@@ -5,8 +5,8 @@
 use fewstep::api::resolve;
 use fewstep::optimize::optimize;
 use serde_json::{Value, json};
-use std::sync::atomic::AtomicBool;
 use std::process::{Command, ExitCode};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 const REPEATS: u32 = 20;

@@ -46,17 +46,26 @@ fn main() {
 /// Alone, every job waits for its own commit; in a crowd, jobs share commits.
 async fn acceptance(url: &str) {
     let store = store::open(url).await.expect("a store");
-    println!("{:>24} {:>12} {:>10}", "durable enqueue", "jobs/s", "p99 ms");
+    println!(
+        "{:>24} {:>12} {:>10}",
+        "durable enqueue", "jobs/s", "p99 ms"
+    );
     let mut rates = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
-        for ((name, clients), rates) in [("one client", 1), ("512 clients", CROWD)].into_iter().zip(&mut rates) {
+        for ((name, clients), rates) in [("one client", 1), ("512 clients", CROWD)]
+            .into_iter()
+            .zip(&mut rates)
+        {
             let (rate, p99) = enqueue(&store, clients).await;
             println!("{name:>24} {rate:>12.0} {:>10.2}", p99.as_secs_f64() * 1e3);
             rates.push(rate);
         }
     }
     let [alone, crowd] = rates.map(median);
-    println!("group commit / single commits: {:.1} (medians)", crowd / alone);
+    println!(
+        "group commit / single commits: {:.1} (medians)",
+        crowd / alone
+    );
     store.close().await;
 }
 
@@ -99,7 +108,10 @@ async fn enqueue(store: &Arc<dyn Store>, clients: usize) -> (f64, Duration) {
     for task in tasks.collect::<Vec<_>>() {
         times.extend(task.await.expect("a client"));
     }
-    (times.len() as f64 / ROUND.as_secs_f64(), percentile(times, 99))
+    (
+        times.len() as f64 / ROUND.as_secs_f64(),
+        percentile(times, 99),
+    )
 }
 
 fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
@@ -110,7 +122,15 @@ fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
 /// New requests at a steady rate, from the wire to the schedule: accepted, computed and answered.
 async fn steady(url: &str) {
     let mut server = Command::new(env!("CARGO_BIN_EXE_fewstep"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--database-url", url])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--log",
+            "warn",
+            "--database-url",
+            url,
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .expect("a server");
@@ -118,15 +138,27 @@ async fn steady(url: &str) {
     BufReader::new(server.stdout.take().expect("its output"))
         .read_line(&mut line)
         .expect("its first line");
-    let jobs = format!("{}/v1/jobs", line.trim().rsplit(' ').next().expect("an address"));
+    let jobs = format!(
+        "{}/v1/jobs",
+        line.trim().rsplit(' ').next().expect("an address")
+    );
     let client = Client::new();
-    for (name, preference) in [("POST, respond-async", "respond-async"), ("POST, answered", "wait=10")] {
+    for (name, preference) in [
+        ("POST, respond-async", "respond-async"),
+        ("POST, answered", "wait=10"),
+    ] {
         let mut clock = tokio::time::interval(Duration::from_secs(1) / RATE);
         let mut asked = Vec::new();
         for seed in 0..REQUESTS {
             clock.tick().await;
-            let seed = u64::from(seed) + if preference == "wait=10" { 1_000_000 } else { 0 };
-            let body = serde_json::json!({"model": "sd-v2.1", "solver": "unipc", "nfe": 5, "seed": seed});
+            let seed = u64::from(seed)
+                + if preference == "wait=10" {
+                    1_000_000
+                } else {
+                    0
+                };
+            let body =
+                serde_json::json!({"model": "sd-v2.1", "solver": "unipc", "nfe": 5, "seed": seed});
             let request = client.post(&jobs).header("prefer", preference).json(&body);
             asked.push(tokio::spawn(async move {
                 let asked = Instant::now();
@@ -142,7 +174,11 @@ async fn steady(url: &str) {
         }
         let p50 = percentile(times.clone(), 50);
         let p99 = percentile(times, 99);
-        println!("{name:>24} at {RATE}/s: p50 {:.1} ms, p99 {:.1} ms", p50.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
+        println!(
+            "{name:>24} at {RATE}/s: p50 {:.1} ms, p99 {:.1} ms",
+            p50.as_secs_f64() * 1e3,
+            p99.as_secs_f64() * 1e3
+        );
     }
     let _ = server.kill();
     let _ = server.wait();

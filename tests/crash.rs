@@ -67,7 +67,13 @@ async fn ask(server: Arc<Server>, ledger: Ledger, mut rng: ChaCha8Rng) {
 
 /// What of a job must never change once it has ended.
 fn ending(job: &Value) -> Value {
-    serde_json::json!([job["state"], job["schedule"], job["error"], job["finished_at"], job["attempts"]])
+    serde_json::json!([
+        job["state"],
+        job["schedule"],
+        job["error"],
+        job["finished_at"],
+        job["attempts"]
+    ])
 }
 
 fn note(ledger: &Ledger, job: &Value) {
@@ -140,7 +146,11 @@ async fn soak(url: &str, servers: usize) {
         "{rounds} rounds: {} jobs acknowledged, {succeeded} succeeded, {rerun} run more than once, 0 lost",
         ids.len()
     );
-    assert!(ids.len() > 5 * rounds, "too little load to mean anything: {}", ids.len());
+    assert!(
+        ids.len() > 5 * rounds,
+        "too little load to mean anything: {}",
+        ids.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,9 +159,15 @@ async fn nothing_is_lost_or_done_twice_on_sqlite() {
     let url = sqlite(folder.path());
     soak(&url, 1).await;
     let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
-    let integrity: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&pool).await.unwrap();
+    let integrity: String = sqlx::query_scalar("PRAGMA integrity_check")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     assert_eq!(integrity, "ok");
-    let twice: i64 = sqlx::query_scalar(ANSWERED_TWICE).fetch_one(&pool).await.unwrap();
+    let twice: i64 = sqlx::query_scalar(ANSWERED_TWICE)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     assert_eq!(twice, 0);
 }
 
@@ -162,7 +178,10 @@ async fn nothing_is_lost_or_done_twice_on_postgres() {
     };
     soak(&database.url(), 2).await;
     let pool = sqlx::PgPool::connect(&database.url()).await.unwrap();
-    let twice: i64 = sqlx::query_scalar(ANSWERED_TWICE).fetch_one(&pool).await.unwrap();
+    let twice: i64 = sqlx::query_scalar(ANSWERED_TWICE)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     assert_eq!(twice, 0);
 }
 
@@ -201,11 +220,15 @@ async fn a_dead_processes_jobs_are_run_by_the_others() {
             assert!(took < RERUN_WITHIN, "re-run only after {took:?}");
         }
     }
-    println!("{JOBS} jobs done {:?} after the kill, {orphans} of them run again", killed.elapsed());
+    println!(
+        "{JOBS} jobs done {:?} after the kill, {orphans} of them run again",
+        killed.elapsed()
+    );
     assert!(orphans > 0, "the kill found nothing running");
-    let schedules: i64 = sqlx::query_scalar("SELECT count(DISTINCT digest) FROM jobs WHERE state = 'succeeded'")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let schedules: i64 =
+        sqlx::query_scalar("SELECT count(DISTINCT digest) FROM jobs WHERE state = 'succeeded'")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
     assert_eq!(schedules, JOBS as i64);
 }

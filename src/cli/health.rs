@@ -20,7 +20,10 @@ pub fn run(args: &HealthArgs) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)
         .with_context(|| format!("nothing listens on {address}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET /healthz/ready HTTP/1.0\r\nhost: {address}\r\n\r\n")?;
+    write!(
+        stream,
+        "GET /healthz/ready HTTP/1.0\r\nhost: {address}\r\n\r\n"
+    )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let status = answer.lines().next().unwrap_or_default();

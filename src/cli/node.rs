@@ -33,11 +33,7 @@ pub struct Node {
 }
 
 impl Node {
-    pub async fn start(
-        store: &Arc<dyn Store>,
-        board: &Board,
-        args: &NodeArgs,
-    ) -> anyhow::Result<Self> {
+    pub fn start(store: &Arc<dyn Store>, board: &Board, args: &NodeArgs) -> anyhow::Result<Self> {
         let process = ulid::Ulid::generate();
         let workers: Vec<(String, DeviceKind)> = (0..args.workers())
             .map(|i| (format!("{process}/{i}"), DeviceKind::Cpu))
@@ -51,7 +47,7 @@ impl Node {
             retention: i64::from(args.retention_days) * DAY_MS,
             workers: workers.clone(),
         };
-        let keeper = Keeper::start(store.clone(), settings).await?;
+        let keeper = Keeper::start(store, &settings);
         let settings = WorkerSettings { workers, policy };
         let workers = Workers::start(store, board, &settings)
             .context("cannot start the computing threads")?;
@@ -89,7 +85,7 @@ pub fn work(args: &WorkerArgs) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let stop = StopSignal::watch()?;
         let store = store::open(&args.database.database_url).await?;
-        let node = Node::start(&store, &Board::default(), &args.node).await?;
+        let node = Node::start(&store, &Board::default(), &args.node)?;
         tracing::info!(workers = args.node.workers(), "working");
         writeln!(std::io::stdout(), "fewstep working")?;
         stop.given().await;

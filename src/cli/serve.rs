@@ -100,7 +100,7 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         let jobs = Jobs::new(store.clone(), board.clone(), args.queue)
             .context("cannot start the computing threads")?;
         let webhooks = args.webhooks.webhooks(&store)?;
-        let node = Node::start(&store, &board, &args.node).await?;
+        let node = Node::start(&store, &board, &args.node)?;
         let callers = webhooks.as_ref().map(Webhooks::start);
         tracing::info!(%address, workers = args.node.workers(), "listening");
         writeln!(std::io::stdout(), "fewstep listening on http://{address}")?;

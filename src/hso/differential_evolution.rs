@@ -267,10 +267,7 @@ mod tests {
         }
     }
 
-    fn run(
-        settings: &Settings<3>,
-        cost: impl Fn(&[f64; 3]) -> f64 + Sync,
-    ) -> Evolved<3> {
+    fn run(settings: &Settings<3>, cost: impl Fn(&[f64; 3]) -> f64 + Sync) -> Evolved<3> {
         minimise(settings, cost, &AtomicBool::new(false), |_| {})
     }
 

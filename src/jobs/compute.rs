@@ -21,7 +21,10 @@ impl Compute {
     }
 
     /// Starts work at once, whether or not the answer is awaited.
-    pub fn spawn<T, F>(&self, work: F) -> impl Future<Output = Result<T, Panicked>> + Send + use<T, F>
+    pub fn spawn<T, F>(
+        &self,
+        work: F,
+    ) -> impl Future<Output = Result<T, Panicked>> + Send + use<T, F>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,

@@ -98,7 +98,13 @@ impl Follower {
 
     /// The next event; nothing after the result, when the job is gone, or when the service stops.
     pub async fn next(&mut self) -> Result<Option<(Position, JobEvent)>, StoreError> {
-        if matches!(self.last, Some(Position { step: Step::Progress(_), .. })) {
+        if matches!(
+            self.last,
+            Some(Position {
+                step: Step::Progress(_),
+                ..
+            })
+        ) {
             tokio::time::sleep(PACE).await;
         }
         loop {

@@ -2,7 +2,7 @@
 //! old, and counts the queue.
 
 use crate::lifecycle::{DeviceKind, Millis, Policy};
-use crate::store::operations::{ForgetWorker, Prune, SeeWorker, Sweep};
+use crate::store::operations::{ForgetWorker, Prune, SeeWorker, Sweep, Swept};
 use crate::store::{Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +32,9 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Announces the workers, then keeps house in the background.
-    pub async fn start(store: Arc<dyn Store>, settings: KeeperSettings) -> Result<Self, StoreError> {
-        announce(&*store, &settings).await?;
+    /// Keeps house in the background.
+    #[must_use]
+    pub fn start(store: &Arc<dyn Store>, settings: &KeeperSettings) -> Self {
         let lease = Duration::from_millis(settings.policy.lease.unsigned_abs());
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
@@ -51,12 +51,12 @@ impl Keeper {
                 async move { chore.run(&*store, &settings).await }
             }));
         }
-        Ok(Self {
+        Self {
             tasks,
             stop,
-            store,
+            store: store.clone(),
             workers,
-        })
+        }
     }
 
     /// Stops keeping house and signs the workers off.
@@ -105,7 +105,7 @@ async fn announce(store: &dyn Store, settings: &KeeperSettings) -> Result<(), St
 
 async fn sweep(store: &dyn Store, policy: Policy) -> Result<(), StoreError> {
     let swept = store.run(Sweep { policy }).await?;
-    if swept != Default::default() {
+    if swept != Swept::default() {
         tracing::warn!(?swept, "took jobs from workers that fell silent");
     }
     let load = store.load().await?;

@@ -107,6 +107,9 @@ impl Jobs {
     }
 
     /// Accepts a request, or finds the job that answers it. When this returns the job is on disk.
+    ///
+    /// # Panics
+    /// Never: effective requests serialise.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, JobsError> {
         if *self.inner.stop.borrow() {
             return Err(JobsError::Stopping);
@@ -125,12 +128,14 @@ impl Jobs {
                 priority: submission.priority,
                 created_at: jiff::Timestamp::now().to_string(),
             },
-            key: submission.key.map(|(key, item, fingerprint)| IdempotencyKey {
-                key,
-                item: item as i64,
-                fingerprint,
-                lifetime: KEY_LIFETIME,
-            }),
+            key: submission
+                .key
+                .map(|(key, item, fingerprint)| IdempotencyKey {
+                    key,
+                    item: item as i64,
+                    fingerprint,
+                    lifetime: KEY_LIFETIME,
+                }),
             webhook: submission
                 .webhook
                 .map(|url| (format!("msg_{}", ulid::Ulid::generate()), url)),

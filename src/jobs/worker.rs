@@ -283,7 +283,8 @@ fn read(job: &Claimed) -> Result<Effective, Failure> {
     };
     let effective: Effective =
         serde_json::from_str(&job.request).map_err(|error| failure(error.to_string()))?;
-    if effective.algorithm_revision != ALGORITHM_REVISION || effective.digest().as_str() != job.digest
+    if effective.algorithm_revision != ALGORITHM_REVISION
+        || effective.digest().as_str() != job.digest
     {
         return Err(failure(
             "it was accepted by another version of fewstep; POST the request again".to_owned(),

@@ -62,9 +62,14 @@ pub fn optimize(
     let noise = NoiseSchedule::new(&effective.noise.spec())?;
     let answer = match &effective.plan {
         Plan::Hso(settings) => searched(effective, settings, Method::Hso, noise, stop, observe)?,
-        Plan::HsoConstrained(settings) => {
-            searched(effective, settings, Method::HsoConstrained, noise, stop, observe)?
-        }
+        Plan::HsoConstrained(settings) => searched(
+            effective,
+            settings,
+            Method::HsoConstrained,
+            noise,
+            stop,
+            observe,
+        )?,
         Plan::Published { .. } => published(effective, noise)?,
     };
     Ok(answer.into_document(effective, started))

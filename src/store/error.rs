@@ -1,5 +1,6 @@
 //! Why the store did not do as asked.
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
 
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,7 @@ const NO_ROOM: [&str; 2] = ["13", "53100"];
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error.as_database_error().and_then(DatabaseError::code);
         match code {
             Some(code) if NO_ROOM.contains(&code.as_ref()) => Self::Full,
             _ => Self::Database(error),

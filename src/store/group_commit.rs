@@ -96,7 +96,9 @@ async fn transact(
     works: &[Arc<dyn Work>],
     changed: &mut Vec<Change>,
 ) -> Result<(), StoreError> {
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut *connection)
+        .await?;
     for work in works {
         work.run(&mut Scope::new(&mut *connection, changed)).await?;
     }

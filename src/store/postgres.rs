@@ -8,6 +8,7 @@ use super::operations::{Scope, Work};
 use super::statements::Connection;
 use super::{Change, Store, StoreError, changes};
 use async_trait::async_trait;
+use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
 use std::collections::HashSet;
@@ -151,10 +152,12 @@ impl Store for PgStore {
         for _ in 1..TRIES {
             match self.try_once(&*work).await {
                 Err(StoreError::Database(error)) if is_passing(&error) => {}
-                done => return self.publish(done?),
+                done => return done.map(|changed| self.publish(changed)),
             }
         }
-        self.publish(self.try_once(&*work).await?)
+        self.try_once(&*work)
+            .await
+            .map(|changed| self.publish(changed))
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
@@ -168,16 +171,15 @@ impl Store for PgStore {
 
 impl PgStore {
     /// Here at once; elsewhere through the database.
-    fn publish(&self, changed: Vec<Change>) -> Result<(), StoreError> {
+    fn publish(&self, changed: Vec<Change>) {
         for change in changed {
             let _ = self.announcements.try_send(change.clone());
             let _ = self.changes.send(change);
         }
-        Ok(())
     }
 }
 
 fn is_passing(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(DatabaseError::code);
     code.is_some_and(|code| TRY_AGAIN.contains(&code.as_ref()))
 }

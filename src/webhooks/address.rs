@@ -11,8 +11,7 @@ impl Resolve for Public {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> =
-                found.filter(|address| is_public(address.ip())).collect();
+            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
             if public.is_empty() {
                 return Err(format!("{} has no public address", name.as_str()).into());
             }
@@ -59,9 +58,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 /// The IPv4 address inside an IPv4-mapped, NAT64 or compatible address.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let inner = Ipv4Addr::from((u32::from(g) << 16) | u32::from(h));
-    match [a, b, c, d, e, f] {
+    let [prefix @ .., high, low] = address.segments();
+    let inner = Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match prefix {
         [0, 0, 0, 0, 0, 0xffff | 0] | [0x64, 0xff9b, 0, 0, 0, 0] => Some(inner),
         _ => None,
     }
@@ -69,19 +68,40 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn only_public_addresses_are_called() {
         let is_public = |text: &str| super::is_public(text.parse().unwrap());
-        for text in ["1.1.1.1", "93.184.215.14", "2606:4700::1111", "64:ff9b::101:101"] {
+        for text in [
+            "1.1.1.1",
+            "93.184.215.14",
+            "2606:4700::1111",
+            "64:ff9b::101:101",
+        ] {
             assert!(is_public(text), "{text}");
         }
         let inside = [
-            "0.0.0.0", "10.0.0.1", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.16.0.1", "192.0.0.8",
-            "192.168.1.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1",
-            "::ffff:127.0.0.1", "::ffff:10.1.2.3", "64:ff9b::a00:1", "fc00::1", "fe80::1", "ff02::1",
-            "2001:db8::1", "2002:7f00:1::",
+            "0.0.0.0",
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "192.0.0.8",
+            "192.168.1.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.1.2.3",
+            "64:ff9b::a00:1",
+            "fc00::1",
+            "fe80::1",
+            "ff02::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
         ];
         for text in inside {
             assert!(!is_public(text), "{text}");

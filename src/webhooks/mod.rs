@@ -58,8 +58,8 @@ pub struct Webhooks {
 
 impl Webhooks {
     pub fn new(store: Arc<dyn Store>, settings: &WebhookSettings) -> Result<Self, WebhookError> {
-        let signer = standardwebhooks::Webhook::new(&settings.secret)
-            .map_err(|_| WebhookError::Secret)?;
+        let signer =
+            standardwebhooks::Webhook::new(&settings.secret).map_err(|_| WebhookError::Secret)?;
         // Refused only when one is installed already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = Client::builder()
@@ -97,6 +97,7 @@ impl Webhooks {
     }
 
     /// Makes calls until told to stop.
+    #[must_use]
     pub fn start(&self) -> Callers {
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
@@ -148,7 +149,12 @@ impl Webhooks {
             Attempt::GivenUp { .. } => "given_up",
         };
         metrics::counter!("fewstep_webhooks_total", "outcome" => outcome).increment(1);
-        tracing::info!(webhook = delivery.id, job = delivery.job_id, ?attempt, "webhook");
+        tracing::info!(
+            webhook = delivery.id,
+            job = delivery.job_id,
+            ?attempt,
+            "webhook"
+        );
         self.store.run(SettleDelivery { delivery, attempt }).await
     }
 
@@ -176,7 +182,10 @@ impl Webhooks {
             Ok(answer) if answer.status() == StatusCode::GONE => Attempt::GivenUp {
                 error: "the receiver answered 410: it is gone".to_owned(),
             },
-            Ok(answer) => again(delivery, format!("the receiver answered {}", answer.status())),
+            Ok(answer) => again(
+                delivery,
+                format!("the receiver answered {}", answer.status()),
+            ),
             Err(error) => again(delivery, error.without_url().to_string()),
         }
     }

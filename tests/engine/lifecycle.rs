@@ -139,24 +139,32 @@ impl Model for Queue {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("a job ends once, and stays as it ended", |_, world: &World| {
-                world.effects == u8::from(world.job.state.is_final())
-                    && world.ended.as_ref().is_none_or(|ended| *ended == world.job)
-            }),
+            Property::always(
+                "a job ends once, and stays as it ended",
+                |_, world: &World| {
+                    world.effects == u8::from(world.job.state.is_final())
+                        && world.ended.as_ref().is_none_or(|ended| *ended == world.job)
+                },
+            ),
             Property::always("attempts stay within the policy", |_, world: &World| {
                 (0..=POLICY.attempts).contains(&world.job.attempts)
             }),
-            Property::always("a job has a holder and a lease exactly while it runs", |_, world: &World| {
-                let is_running = world.job.state == State::Running;
-                is_running == world.job.lease_until.is_some() && is_running == world.job.worker.is_some()
-            }),
+            Property::always(
+                "a job has a holder and a lease exactly while it runs",
+                |_, world: &World| {
+                    let is_running = world.job.state == State::Running;
+                    is_running == world.job.lease_until.is_some()
+                        && is_running == world.job.worker.is_some()
+                },
+            ),
             Property::always("no two workers hold the job", |_, world: &World| {
                 let holds = |worker: &&Option<i64>| **worker == Some(world.job.epoch);
                 world.workers.iter().filter(holds).count() <= 1
             }),
-            Property::always("the job can always be brought to an end", |_, world: &World| {
-                rescued(world).state.is_final()
-            }),
+            Property::always(
+                "the job can always be brought to an end",
+                |_, world: &World| rescued(world).state.is_final(),
+            ),
             Property::sometimes("it succeeds after a crash", |_, world: &World| {
                 world.has_crashed && world.job.state == State::Succeeded
             }),
@@ -166,9 +174,10 @@ impl Model for Queue {
             Property::sometimes("it is canceled while it runs", |_, world: &World| {
                 world.was_running_when_canceled && world.job.state == State::Canceled
             }),
-            Property::sometimes("a result that comes too late is refused", |_, world: &World| {
-                world.late_result_refused
-            }),
+            Property::sometimes(
+                "a result that comes too late is refused",
+                |_, world: &World| world.late_result_refused,
+            ),
         ]
     }
 }
@@ -187,6 +196,9 @@ fn rescued(world: &World) -> Status {
 #[test]
 fn the_queues_rules_hold_in_every_order() {
     let checker = Queue.checker().spawn_bfs().join();
-    assert!(checker.unique_state_count() > 10_000, "the world is too small to mean anything");
+    assert!(
+        checker.unique_state_count() > 10_000,
+        "the world is too small to mean anything"
+    );
     checker.assert_properties();
 }

@@ -12,9 +12,15 @@ const EDGES: &[(&str, &[&str])] = &[
     // The contract resolves requests against the published defaults of search and spacing.
     ("api", &["hso", "objective", "schedule"]),
     ("optimize", &["api", "hso", "objective", "schedule"]),
-    ("store", &[]),
-    ("jobs", &["api", "hso", "optimize", "store"]),
-    ("http", &["api", "jobs", "optimize", "schedule", "store"]),
+    ("lifecycle", &[]),
+    // The store applies the queue's rules inside its transactions.
+    ("store", &["lifecycle"]),
+    ("jobs", &["api", "hso", "lifecycle", "optimize", "store"]),
+    ("webhooks", &["jobs", "store"]),
+    (
+        "http",
+        &["api", "jobs", "optimize", "schedule", "store", "webhooks"],
+    ),
     ("telemetry", &[]),
     (
         "cli",
@@ -23,10 +29,12 @@ const EDGES: &[(&str, &[&str])] = &[
             "hso",
             "http",
             "jobs",
+            "lifecycle",
             "optimize",
             "schedule",
             "store",
             "telemetry",
+            "webhooks",
         ],
     ),
     ("lib", &[]),
@@ -43,12 +51,17 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap", &["cli", "main", "telemetry"]),
     ("anyhow", &["cli"]),
     ("rayon", &["hso", "jobs"]),
-    ("tokio", &["http", "jobs", "cli"]),
-    ("jiff", &["optimize", "jobs", "http"]),
+    ("tokio", &["cli", "http", "jobs", "store", "webhooks"]),
+    ("jiff", &["http", "jobs", "optimize", "store", "webhooks"]),
+    ("futures_util", &["http"]),
+    ("governor", &["http"]),
+    ("reqwest", &["webhooks"]),
+    ("rustls", &["webhooks"]),
+    ("standardwebhooks", &["webhooks"]),
 ];
 
 /// What pure modules may name besides this crate.
-const PURE: &[&str] = &["schedule", "objective", "hso"];
+const PURE: &[&str] = &["schedule", "objective", "hso", "lifecycle"];
 const PURE_CRATES: &[&str] = &["std", "serde", "thiserror", "rayon", "libm", "rand_chacha"];
 
 /// The product's files by module; a file of tests is no part of it.

@@ -5,7 +5,7 @@ use crate::support::{Server, Worker, json, long_request, request};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn a_job_accepted_by_one_process_runs_in_another_and_is_seen_by_a_third() {
@@ -21,14 +21,24 @@ async fn a_job_accepted_by_one_process_runs_in_another_and_is_seen_by_a_third() 
     assert_eq!(there.job(&id).await["state"], "queued");
     let _worker = Worker::start(&url, &["--workers", "1"]);
     here.job_in(&id, &["succeeded"], PATIENCE).await;
-    let known = there.get("/v1/schedules/sd-v2.1/unipc/5").send().await.unwrap();
+    let known = there
+        .get("/v1/schedules/sd-v2.1/unipc/5")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(known.status(), 200);
     // The answer comes when the worker is done, not at the next look.
     let asked = Instant::now();
-    let response = there.post("/v1/jobs", &request(6)).header("prefer", "wait=30");
+    let response = there
+        .post("/v1/jobs", &request(6))
+        .header("prefer", "wait=30");
     let (status, job) = json(response.send().await.unwrap()).await;
     assert_eq!((status, &job["state"]), (200, &json!("succeeded")));
-    assert!(asked.elapsed() < Duration::from_millis(900), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        asked.elapsed()
+    );
 
     // Progress crosses processes, and so does a cancellation.
     let id = here.submit(&long_request(30, 1000)).await;
@@ -40,6 +50,7 @@ async fn a_job_accepted_by_one_process_runs_in_another_and_is_seen_by_a_third() 
     let asked = Instant::now();
     let cancel = there.post(&format!("/v1/jobs/{id}/cancel"), &json!({}));
     cancel.send().await.unwrap();
-    here.job_in(&id, &["canceled"], Duration::from_secs(15)).await;
+    here.job_in(&id, &["canceled"], Duration::from_secs(15))
+        .await;
     println!("canceled across processes after {:?}", asked.elapsed());
 }

@@ -36,8 +36,13 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
         let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(execute(&server, format!("DROP DATABASE {name} WITH (FORCE)")));
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(execute(
+                &server,
+                format!("DROP DATABASE {name} WITH (FORCE)"),
+            ));
         });
         let _ = dropping.join();
     }

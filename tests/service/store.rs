@@ -120,7 +120,14 @@ async fn claim(store: &dyn Store) -> Option<Claimed> {
 
 async fn finish(store: &dyn Store, job: &Claimed, outcome: JobOutcome) -> bool {
     let (job, epoch) = (job.id.clone(), job.epoch);
-    store.run(Finish { job, epoch, outcome }).await.unwrap()
+    store
+        .run(Finish {
+            job,
+            epoch,
+            outcome,
+        })
+        .await
+        .unwrap()
 }
 
 fn success(id: &str) -> JobOutcome {
@@ -192,8 +199,14 @@ async fn digests_have_one_live_job(store: Arc<dyn Store>) {
     let claimed = claim(store).await.unwrap();
     finish(store, &claimed, failure("no")).await;
     assert_eq!(store.job_of_digest("d5").await.unwrap(), None);
-    assert!(matches!(enqueue(store, job("j6", "d5")).await, Enqueued::Accepted(_)));
-    assert_eq!(store.job("j5").await.unwrap().unwrap().outcome, Some(failure("no")));
+    assert!(matches!(
+        enqueue(store, job("j6", "d5")).await,
+        Enqueued::Accepted(_)
+    ));
+    assert_eq!(
+        store.job("j5").await.unwrap().unwrap().outcome,
+        Some(failure("no"))
+    );
     assert_eq!(store.job("j2").await.unwrap(), None);
 }
 
@@ -209,7 +222,10 @@ async fn a_worker_that_lost_its_lease_changes_nothing(store: Arc<dyn Store>) {
     assert!(held.epoch > lost.epoch);
     assert!(!finish(store, &lost, success("late")).await);
     assert_eq!(store.schedule("late").await.unwrap(), None);
-    assert_eq!(store.run(Sweep { policy: POLICY }).await.unwrap().requeued, 0);
+    assert_eq!(
+        store.run(Sweep { policy: POLICY }).await.unwrap().requeued,
+        0
+    );
     assert!(finish(store, &held, success("s1")).await);
 }
 
@@ -257,11 +273,15 @@ async fn cancellation_ends_waiting_jobs_and_asks_running_ones(store: Arc<dyn Sto
     assert_eq!(cancel("none").await.unwrap(), Canceled::NoSuchJob);
     enqueue(store, job("j1", "d1")).await;
     for _ in 0..2 {
-        assert!(matches!(cancel("j1").await.unwrap(), Canceled::Yes(job) if job.outcome == Some(JobOutcome::Canceled)));
+        assert!(
+            matches!(cancel("j1").await.unwrap(), Canceled::Yes(job) if job.outcome == Some(JobOutcome::Canceled))
+        );
     }
     enqueue(store, job("j2", "d2")).await;
     let claimed = claim(store).await.unwrap();
-    assert!(matches!(cancel("j2").await.unwrap(), Canceled::Yes(job) if job.status.cancel_requested));
+    assert!(
+        matches!(cancel("j2").await.unwrap(), Canceled::Yes(job) if job.status.cancel_requested)
+    );
     assert_eq!(beat(store, &claimed, None).await, Held::CancelRequested);
     assert!(finish(store, &claimed, JobOutcome::Canceled).await);
     assert_eq!(state(store, "j2").await, State::Canceled);
@@ -269,11 +289,17 @@ async fn cancellation_ends_waiting_jobs_and_asks_running_ones(store: Arc<dyn Sto
     enqueue(store, job("j3", "d3")).await;
     claim_with(store, NO_LEASE).await.unwrap();
     cancel("j3").await.unwrap();
-    assert_eq!(store.run(Sweep { policy: POLICY }).await.unwrap().canceled, 1);
+    assert_eq!(
+        store.run(Sweep { policy: POLICY }).await.unwrap().canceled,
+        1
+    );
     enqueue(store, job("j4", "d4")).await;
     let claimed = claim(store).await.unwrap();
     finish(store, &claimed, success("s4")).await;
-    assert_eq!(cancel("j4").await.unwrap(), Canceled::TooLate(State::Succeeded));
+    assert_eq!(
+        cancel("j4").await.unwrap(),
+        Canceled::TooLate(State::Succeeded)
+    );
 }
 
 async fn the_queue_goes_by_priority_and_waiting(store: Arc<dyn Store>) {
@@ -345,13 +371,18 @@ async fn keys_stand_for_their_first_request(store: Arc<dyn Store>) {
         };
         store.run(enqueue).await.unwrap()
     };
-    assert!(matches!(with("j1", "d1", "f1", 60_000).await, Enqueued::Accepted(_)));
+    assert!(matches!(
+        with("j1", "d1", "f1", 60_000).await,
+        Enqueued::Accepted(_)
+    ));
     assert_eq!(with("j2", "d2", "f2", 60_000).await, Enqueued::KeyReused);
     assert_eq!(store.job("j2").await.unwrap(), None);
     let claimed = claim(store).await.unwrap();
     finish(store, &claimed, failure("no")).await;
     // Without the key the failed request would be tried again.
-    assert!(matches!(with("j3", "d1", "f1", 60_000).await, Enqueued::Replayed(job) if job.id == "j1"));
+    assert!(
+        matches!(with("j3", "d1", "f1", 60_000).await, Enqueued::Replayed(job) if job.id == "j1")
+    );
     store.run(Prune { retention: 60_000 }).await.unwrap();
     assert_eq!(with("j4", "d2", "f2", 60_000).await, Enqueued::KeyReused);
 }
@@ -382,10 +413,20 @@ async fn webhooks_become_due_with_their_jobs(store: Arc<dyn Store>) {
     let third = take().await.unwrap();
     assert_eq!((third.id.as_str(), third.job_id.as_str()), ("m3", "j1"));
     let settle = async |delivery, attempt| {
-        store.run(SettleDelivery { delivery, attempt }).await.unwrap();
+        store
+            .run(SettleDelivery { delivery, attempt })
+            .await
+            .unwrap();
     };
     let error = "no".to_owned();
-    settle(third, Attempt::Again { pause: 0, error: error.clone() }).await;
+    settle(
+        third,
+        Attempt::Again {
+            pause: 0,
+            error: error.clone(),
+        },
+    )
+    .await;
     let again = take().await.unwrap();
     assert_eq!((again.id.as_str(), again.attempts), ("m3", 2));
     settle(again, Attempt::GivenUp { error }).await;
@@ -527,7 +568,12 @@ async fn changes_are_heard_of(store: Arc<dyn Store>) {
     let store = &*store;
     enqueue(store, job("j1", "d1")).await;
     let claimed = claim(store).await.unwrap();
-    store.run(Cancel { job: "j1".to_owned() }).await.unwrap();
+    store
+        .run(Cancel {
+            job: "j1".to_owned(),
+        })
+        .await
+        .unwrap();
     finish(store, &claimed, JobOutcome::Canceled).await;
     let id = || "j1".to_owned();
     let mut expected = vec![
@@ -538,7 +584,9 @@ async fn changes_are_heard_of(store: Arc<dyn Store>) {
     ];
     while !expected.is_empty() {
         let heard = tokio::time::timeout(Duration::from_secs(5), changes.recv()).await;
-        let heard = heard.unwrap_or_else(|_| panic!("never heard of {expected:?}")).unwrap();
+        let heard = heard
+            .unwrap_or_else(|_| panic!("never heard of {expected:?}"))
+            .unwrap();
         expected.retain(|change| *change != heard);
     }
 }

@@ -101,7 +101,9 @@ impl Server {
 
     /// Asks for a job without waiting for it; returns its id.
     pub async fn submit(&self, body: &Value) -> String {
-        let asked = self.post("/v1/jobs", body).header("prefer", "respond-async");
+        let asked = self
+            .post("/v1/jobs", body)
+            .header("prefer", "respond-async");
         let (status, job) = json(asked.send().await.unwrap()).await;
         assert!(status == 202 || status == 200, "{job}");
         job["id"].as_str().unwrap().to_owned()
@@ -122,7 +124,10 @@ impl Server {
             if states.contains(&job["state"].as_str().unwrap()) {
                 return job;
             }
-            assert!(Instant::now() < deadline, "not {states:?} after {patience:?}: {job}");
+            assert!(
+                Instant::now() < deadline,
+                "not {states:?} after {patience:?}: {job}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

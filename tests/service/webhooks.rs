@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 /// A receiver that answers with `statuses`, then with 200, and passes on what it got.
-async fn receiver(statuses: &'static [u16]) -> (String, mpsc::UnboundedReceiver<(HeaderMap, Bytes)>) {
+async fn receiver(
+    statuses: &'static [u16],
+) -> (String, mpsc::UnboundedReceiver<(HeaderMap, Bytes)>) {
     let (pass_on, received) = mpsc::unbounded_channel();
     let elsewhere = pass_on.clone();
     let answered = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -55,7 +57,14 @@ async fn calls_are_signed_and_repeated_until_they_are_taken() {
     let (url, mut received) = receiver(&[302]).await;
     let flags = ["--webhook-secret", SECRET, "--webhook-allow-private"];
     let server = Server::start_as("sqlite::memory:", &flags);
-    let (status, job) = json(server.post("/v1/jobs", &with_webhook(5, &url)).send().await.unwrap()).await;
+    let (status, job) = json(
+        server
+            .post("/v1/jobs", &with_webhook(5, &url))
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
     assert_eq!(status, 200, "{job}");
 
     let first = next(&mut received).await;
@@ -70,7 +79,11 @@ async fn calls_are_signed_and_repeated_until_they_are_taken() {
         assert_eq!(payload["data"]["schedule"], job["schedule"]);
     }
     // A request that is known already calls as well, once.
-    server.post("/v1/jobs", &with_webhook(5, &url)).send().await.unwrap();
+    server
+        .post("/v1/jobs", &with_webhook(5, &url))
+        .send()
+        .await
+        .unwrap();
     let (_, body) = next(&mut received).await;
     let payload: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(payload["data"]["id"], job["id"]);
@@ -92,11 +105,23 @@ async fn only_public_addresses_are_taken_unless_told_otherwise() {
         "nonsense",
     ];
     for url in urls {
-        let response = server.post("/v1/jobs", &with_webhook(5, url)).send().await.unwrap();
+        let response = server
+            .post("/v1/jobs", &with_webhook(5, url))
+            .send()
+            .await
+            .unwrap();
         let (status, problem) = json(response).await;
-        assert_eq!((status, &problem["errors"][0]["pointer"]), (422, &json!("/webhook")), "{url}");
+        assert_eq!(
+            (status, &problem["errors"][0]["pointer"]),
+            (422, &json!("/webhook")),
+            "{url}"
+        );
     }
     let silent = Server::start_with("sqlite::memory:");
-    let response = silent.post("/v1/jobs", &with_webhook(5, "https://example.com")).send().await.unwrap();
+    let response = silent
+        .post("/v1/jobs", &with_webhook(5, "https://example.com"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 422);
 }

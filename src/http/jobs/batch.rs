@@ -69,7 +69,9 @@ pub async fn submit(
     let key = idempotency_key(&headers)?.map(|key| (key, Digest::of_bytes(&body).to_string()));
     let patience = Preference::of(&headers).wait();
     let outcomes = batch.requests.iter().enumerate().map(async |(item, text)| {
-        let key = key.clone().map(|(key, fingerprint)| (key, item, fingerprint));
+        let key = key
+            .clone()
+            .map(|(key, fingerprint)| (key, item, fingerprint));
         let request: OptimizeRequest = parse(text.get().as_bytes())?;
         app.submit(&request, key, patience).await
     });

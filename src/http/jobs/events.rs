@@ -51,7 +51,9 @@ pub async fn follow(
         };
         Some((Ok::<_, Infallible>(event), (None, follower)))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+    Ok(Sse::new(events)
+        .keep_alive(KeepAlive::default())
+        .into_response())
 }
 
 /// The next event as it is written. A stream that the store fails ends; its client comes back.
@@ -75,5 +77,10 @@ async fn next(follower: &mut Follower) -> Option<Event> {
             ("result", job.unwrap_or_default())
         }
     };
-    Some(Event::default().event(name).id(position.to_string()).data(data))
+    Some(
+        Event::default()
+            .event(name)
+            .id(position.to_string())
+            .data(data),
+    )
 }

@@ -113,7 +113,7 @@ pub async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Result<Re
         )),
         Canceled::Yes(job) => {
             let job = match job.outcome {
-                Some(_) => Some(job),
+                Some(_) => Some(*job),
                 None => app.jobs.wait(&id, CANCEL_WAIT).await?,
             };
             let job = job.ok_or_else(|| no_such_job(&id))?;

@@ -152,13 +152,11 @@ impl App {
         };
         let submitted = self.jobs.submit(submission).await?;
         let cached = submitted.existing && submitted.job.outcome.is_some();
-        let job = match submitted.job.outcome {
-            Some(_) => submitted.job,
-            None => {
-                let waited = self.jobs.wait(&submitted.job.id, patience).await?;
-                waited.unwrap_or(submitted.job)
-            }
-        };
+        let mut job = submitted.job;
+        if job.outcome.is_none() {
+            let waited = self.jobs.wait(&job.id, patience).await?;
+            job = waited.unwrap_or(job);
+        }
         if let Some(entry) = entry_of(&job) {
             self.memo.put(digest_key(&digest), entry);
         }

@@ -39,9 +39,14 @@ impl Operation for TakeDelivery {
 pub enum Attempt {
     Delivered,
     /// Try again after a pause (milliseconds).
-    Again { pause: Millis, error: String },
+    Again {
+        pause: Millis,
+        error: String,
+    },
     /// Give it up.
-    GivenUp { error: String },
+    GivenUp {
+        error: String,
+    },
 }
 
 /// Writes down how a call went.

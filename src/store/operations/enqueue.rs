@@ -137,10 +137,7 @@ impl Enqueue {
             due_at: now,
             error: None,
         };
-        Ok(scope
-            .sql
-            .insert_webhook(id, &job.id, url, webhook)
-            .await?)
+        Ok(scope.sql.insert_webhook(id, &job.id, url, webhook).await?)
     }
 
     fn accepted(&self, status: Status) -> JobRecord {

@@ -65,7 +65,10 @@ impl Operation for Claim {
         let Some(status) = accepted(status.claim(&self.worker, now, &self.policy)) else {
             return Ok(None);
         };
-        scope.sql.set_status(&job.id, &status, Ended::default()).await?;
+        scope
+            .sql
+            .set_status(&job.id, &status, Ended::default())
+            .await?;
         scope.announce(Change::Moved(job.id.clone()));
         Ok(Some(Claimed {
             epoch: status.epoch,
@@ -107,7 +110,10 @@ impl Operation for Beat {
         let Some(status) = accepted(status.beat(self.epoch, now, &self.policy)) else {
             return Ok(Held::Lost);
         };
-        scope.sql.set_status(&self.job, &status, Ended::default()).await?;
+        scope
+            .sql
+            .set_status(&self.job, &status, Ended::default())
+            .await?;
         if let Some(progress) = &self.progress {
             scope.sql.set_progress(&self.job, progress).await?;
             scope.announce(Change::Moved(self.job.clone()));
@@ -182,7 +188,7 @@ pub struct Cancel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Canceled {
     /// The job as it is now: canceled, or running until its worker hears of it.
-    Yes(JobRecord),
+    Yes(Box<JobRecord>),
     /// The job had ended otherwise.
     TooLate(State),
     NoSuchJob,
@@ -202,7 +208,7 @@ impl Operation for Cancel {
             Ok(_) | Err(_) => {}
         }
         match scope.sql.job(&self.job).await? {
-            Some(row) => Ok(Canceled::Yes(row.try_into()?)),
+            Some(row) => Ok(Canceled::Yes(Box::new(row.try_into()?))),
             None => Ok(Canceled::NoSuchJob),
         }
     }

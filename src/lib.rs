@@ -1,8 +1,9 @@
 //! fewstep finds few-step sampling schedules for diffusion models and serves them.
 //!
-//! A request travels one way: [`http`] or [`cli`] read it into the contract of [`api`], [`jobs`] runs it (the command line
-//! does without), [`optimize`] asks [`hso`], which minimises an [`objective`], for a [`schedule`], and the answer is kept in
-//! a [`store`]. `schedule`, `objective` and `hso` are pure: arithmetic on their arguments, the same bits on every machine.
+//! A request travels one way: [`http`] or [`cli`] read it into the contract of [`api`]; [`jobs`] queue and run it by the rules
+//! of [`lifecycle`] (the command line does without); [`optimize`] asks [`hso`], which minimises an [`objective`], for a
+//! [`schedule`]; the answer is kept in a [`store`], and [`webhooks`] tell who wants to know. `schedule`, `objective`, `hso` and
+//! `lifecycle` are pure: arithmetic on their arguments, the same bits on every machine.
 
 pub mod api;
 pub mod cli;

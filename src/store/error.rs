@@ -2,6 +2,7 @@
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
+use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -16,6 +17,11 @@ pub enum StoreError {
     OldSqlite { found: String },
     #[error("the database has no room left: free some disk space")]
     Full,
+    #[error("cannot lock {}: {error}", path.display())]
+    Lock {
+        path: PathBuf,
+        error: std::io::Error,
+    },
     #[error("the store is closed")]
     Closed,
     #[error("the database failed: {0}")]

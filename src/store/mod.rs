@@ -12,6 +12,7 @@ mod group_commit;
 pub mod memo;
 pub mod operations;
 mod postgres;
+mod presence;
 mod queries;
 mod records;
 mod rows;

@@ -2,10 +2,12 @@
 //!
 //! A write transaction begins immediate, because a deferred one that upgrades fails on a stale snapshot whatever the busy
 //! timeout. An in-memory database lives in a single connection that is never recycled. Several processes may share a
-//! file; each hears of its own changes at once and of the others' when it next looks.
+//! file; each hears of its own changes at once and of the others' when it next looks. One that starts alone takes over the
+//! jobs of those that died before it.
 
 use super::group_commit::Writer;
 use super::operations::Work;
+use super::presence::Presence;
 use super::statements::Connection;
 use super::{Change, Store, StoreError, changes};
 use async_trait::async_trait;
@@ -13,6 +15,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +34,8 @@ pub struct SqliteStore {
     writing: SqlitePool,
     reading: SqlitePool,
     changes: broadcast::Sender<Change>,
+    /// Held for as long as the store lives.
+    _presence: Option<Presence>,
 }
 
 impl SqliteStore {
@@ -50,7 +55,13 @@ impl SqliteStore {
         check_version(&writing).await?;
         let migrated = MIGRATIONS.run(&writing).await;
         migrated.map_err(|error| StoreError::of_migration(error, &MIGRATIONS))?;
-        let reading = if url.contains(":memory:") {
+        let is_in_memory = url.contains(":memory:");
+        let presence = if is_in_memory {
+            None
+        } else {
+            Some(present(&writing, options.get_filename()).await?)
+        };
+        let reading = if is_in_memory {
             writing.clone()
         } else {
             SqlitePoolOptions::new()
@@ -64,6 +75,7 @@ impl SqliteStore {
             writing,
             reading,
             changes,
+            _presence: presence,
         })
     }
 }
@@ -75,6 +87,22 @@ fn single_connection() -> SqlitePoolOptions {
         .min_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
+}
+
+/// Joins the users of a database file. Whoever finds nobody there knows that all who held jobs are dead, and ends their
+/// leases at once.
+async fn present(pool: &SqlitePool, path: &Path) -> Result<Presence, StoreError> {
+    let presence = Presence::look(path)?;
+    if presence.is_alone() {
+        for statement in [
+            "UPDATE jobs SET lease_until = 0 WHERE state = 'running'",
+            "DELETE FROM workers",
+        ] {
+            sqlx::query(statement).execute(pool).await?;
+        }
+    }
+    presence.share()?;
+    Ok(presence)
 }
 
 async fn check_version(pool: &SqlitePool) -> Result<(), StoreError> {

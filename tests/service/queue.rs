@@ -315,3 +315,27 @@ async fn a_stop_gives_jobs_back_and_the_next_start_runs_them() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_killed_server_takes_up_its_jobs_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = sqlite(folder.path());
+    let server = Server::start_as(&url, &["--workers", "1"]);
+    let id = server.submit(&long_request(8, 300)).await;
+    server.job_in(&id, &["running"], PATIENCE).await;
+    drop(server);
+    let restarted = Server::start_as(&url, &["--workers", "1"]);
+    let back = Instant::now();
+    let job = restarted.job_in(&id, ENDED, PATIENCE).await;
+    assert_eq!(
+        (&job["state"], &job["attempts"]),
+        (&json!("succeeded"), &json!(2)),
+        "{job}"
+    );
+    // Not after the half minute of a lease.
+    assert!(
+        back.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        back.elapsed()
+    );
+}

@@ -2,15 +2,21 @@
 
 use super::problem::Problem;
 use crate::api::InvalidField;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection, QueryRejection};
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::{Path as ErrorPath, Segment};
 use std::fmt::Write as _;
 
+/// Largest body taken.
+const BODY_LIMIT: usize = 256 * 1024;
+/// Most that is read of a body that is too large.
+const THROWN_AWAY: usize = 8 * 1024 * 1024;
 /// Nesting a body may have.
 const MAX_DEPTH: usize = 64;
 
@@ -32,7 +38,7 @@ pub struct JsonText(pub Bytes);
 impl<S: Send + Sync> FromRequest<S> for JsonText {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -40,17 +46,30 @@ impl<S: Send + Sync> FromRequest<S> for JsonText {
                 "send the request as `content-type: application/json`",
             ));
         }
-        let body =
-            Bytes::from_request(request, state)
-                .await
-                .map_err(|rejection| match rejection {
-                    BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-                        Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE)
-                    }
-                    other => broken(&other.to_string(), ""),
-                })?;
+        let body = read(request.into_body()).await?;
         Ok(Self(body))
     }
+}
+
+/// A body of at most [`BODY_LIMIT`]. The rest of one that is too large is thrown away rather than left in the connection,
+/// where it would keep the client from reading why it was refused.
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    let mut chunks = body.into_data_stream();
+    let mut bytes = BytesMut::new();
+    let mut length = 0;
+    while length <= THROWN_AWAY
+        && let Some(chunk) = chunks.next().await
+    {
+        let chunk = chunk.map_err(|error| broken(&error.to_string(), ""))?;
+        length += chunk.len();
+        if length <= BODY_LIMIT {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    if length > BODY_LIMIT {
+        return Err(Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE));
+    }
+    Ok(bytes.freeze())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -79,6 +98,9 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
             "",
         ));
     }
+    if has_nul(body) {
+        return Err(broken("it has a NUL character in a string", ""));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let detail = error.inner().to_string();
@@ -95,6 +117,16 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         .end()
         .map_err(|error| broken(&error.to_string(), ""))?;
     Ok(value)
+}
+
+/// Whether a string holds a NUL, which no name may have and PostgreSQL cannot store: `\u0000`, its backslash not escaped.
+fn has_nul(body: &[u8]) -> bool {
+    let escapes = body.windows(6).enumerate();
+    let mut nuls = escapes.filter(|(_, window)| window == b"\\u0000");
+    nuls.any(|(at, _)| {
+        let before = body[..at].iter().rev();
+        before.take_while(|&&byte| byte == b'\\').count() % 2 == 0
+    })
 }
 
 /// The deepest nesting of objects and arrays, strings left out.
@@ -168,6 +200,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
         parts: &mut axum::http::request::Parts,
         state: &S,
     ) -> Result<Self, Problem> {
+        refuse_nul(parts.uri.path(), "invalid_path")?;
         axum::extract::Path::from_request_parts(parts, state)
             .await
             .map(|axum::extract::Path(value)| Self(value))
@@ -181,6 +214,14 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     }
 }
 
+fn refuse_nul(text: &str, code: &'static str) -> Result<(), Problem> {
+    if text.contains("%00") {
+        let detail = "the address has a NUL character";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, code, detail));
+    }
+    Ok(())
+}
+
 /// Query parameters.
 pub struct Query<T>(pub T);
 
@@ -191,6 +232,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         parts: &mut axum::http::request::Parts,
         state: &S,
     ) -> Result<Self, Problem> {
+        refuse_nul(parts.uri.query().unwrap_or_default(), "invalid_query")?;
         axum::extract::Query::from_request_parts(parts, state)
             .await
             .map(|axum::extract::Query(value)| Self(value))
@@ -258,6 +300,8 @@ mod tests {
         assert_eq!(problem(r#"{"model": "#).0, 400);
         assert_eq!(problem(r#"{"model": "a", "p": 1e999}"#).0, 400);
         assert_eq!(problem(&"[".repeat(65)).0, 400);
+        assert_eq!(problem(r#"{"model": "a\u0000"}"#).0, 400);
+        assert_eq!(problem(r#"{"model": "a\\u0000"}"#).0, 422);
         assert_eq!(
             problem(r#"{"model":"a","solver":"unipc","nfe":5} x"#).0,
             400

@@ -1,7 +1,7 @@
 //! The HTTP service: one file per resource, routes and their specification declared together.
 //!
 //! A request passes, outside in: request id, log span and metrics, problem documents ([`middleware`]); panic capture; a
-//! time-out; the body limit; its handler. Handlers never compute: they ask `jobs`.
+//! time-out; its handler, whose extractors hold the limits on bodies. Handlers never compute: they ask `jobs`.
 
 mod compare;
 mod extract;
@@ -34,8 +34,6 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Largest body taken.
-const BODY_LIMIT: usize = 256 * 1024;
 /// Longest a request may take; above the longest `Prefer: wait`.
 const TIMEOUT: Duration = Duration::from_secs(75);
 /// How long open connections may go on after a stop was asked for.
@@ -120,7 +118,6 @@ fn router(app: App) -> Router {
     router
         .fallback(|| async { StatusCode::NOT_FOUND })
         .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })
-        .layer(axum::extract::DefaultBodyLimit::max(BODY_LIMIT))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::GATEWAY_TIMEOUT,
             TIMEOUT,

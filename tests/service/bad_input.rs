@@ -155,6 +155,8 @@ async fn wrong_envelopes_are_problems_too() {
             400,
             "invalid_query",
         ),
+        (server.get("/v1/jobs/a%00b"), 400, "invalid_path"),
+        (server.get("/v1/jobs?model=%00"), 400, "invalid_query"),
         (server.get("/v1/nothing"), 404, "not_found"),
         (server.get("/v1/jobs/none"), 404, "not_found"),
         (server.get("/v1/models/none"), 404, "not_found"),

@@ -131,6 +131,18 @@ fn models_compare_and_openapi_print() {
 }
 
 #[test]
+fn health_says_whether_the_service_answers() {
+    let server = Server::start_with("sqlite::memory:");
+    let listen = server.address();
+    let healthy = fewstep(&["health", "--listen", &listen]).status().unwrap();
+    assert!(healthy.success());
+    drop(server);
+    let gone = fewstep(&["health", "--listen", &listen]).output().unwrap();
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("nothing listens"));
+}
+
+#[test]
 fn migrate_makes_a_database() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new.db");

@@ -49,6 +49,11 @@ impl Server {
         }
     }
 
+    /// `HOST:PORT`.
+    pub fn address(&self) -> String {
+        self.base.trim_start_matches("http://").to_owned()
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.id()
     }

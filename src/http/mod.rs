@@ -8,6 +8,7 @@ mod extract;
 mod jobs;
 mod middleware;
 mod models;
+mod page;
 mod problem;
 mod rate;
 mod schedules;

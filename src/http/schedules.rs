@@ -2,6 +2,7 @@
 
 use super::App;
 use super::extract::{Path, Query};
+use super::page::Page;
 use super::problem::Problem;
 use crate::api::{InvalidField, OptimizeRequest, ScheduleDocument, ScheduleList, ScheduleSummary};
 use crate::store::memo::Entry;
@@ -16,8 +17,6 @@ use utoipa::IntoParams;
 
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 const REVALIDATE: &str = "no-cache";
-const PAGE: u32 = 50;
-const MAX_PAGE: u32 = 200;
 
 /// The schedule of the all-defaults request for a model, solver and NFE.
 #[utoipa::path(
@@ -124,7 +123,7 @@ pub async fn list(
     State(app): State<App>,
     Query(query): Query<ListQuery>,
 ) -> Result<axum::Json<ScheduleList>, Problem> {
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let page = Page::of(query.limit);
     let filter = ScheduleFilter {
         model: query.model,
         solver: query.solver,
@@ -132,10 +131,8 @@ pub async fn list(
         method: query.method,
     };
     let after = query.cursor.unwrap_or_default();
-    let mut records = app.store.schedules(&filter, &after, limit + 1).await?;
-    let more = records.len() > limit as usize;
-    records.truncate(limit as usize);
-    let next_cursor = records.last().filter(|_| more).map(|last| last.id.clone());
+    let records = app.store.schedules(&filter, &after, page.rows()).await?;
+    let (records, next_cursor) = page.cut(records, |record| &record.id);
     Ok(axum::Json(ScheduleList {
         schedules: records.into_iter().map(summary).collect(),
         next_cursor,

@@ -3,10 +3,10 @@
 //! Every event has a [`Position`] that any process can tell from the store, so a client that reconnects, to whichever
 //! server, goes on after the last one it saw.
 
-use super::{Board, LOOK, told_about};
+use super::{Board, LOOK};
 use crate::api::JobProgress;
 use crate::lifecycle::State;
-use crate::store::{Change, JobRecord, Store, StoreError};
+use crate::store::{Change, JobRecord, Store, StoreError, heard};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -149,13 +149,16 @@ impl Follower {
 
     async fn wait(&mut self) {
         let here = async {
-            match self.board.watch(&self.job) {
-                Some(mut progress) => drop(progress.changed().await),
-                None => std::future::pending().await,
+            if let Some(mut progress) = self.board.watch(&self.job) {
+                progress.mark_unchanged();
+                if progress.changed().await.is_ok() {
+                    return;
+                }
             }
+            std::future::pending().await
         };
         tokio::select! {
-            () = told_about(&self.job, &mut self.changes) => {}
+            () = heard(&mut self.changes, |change| change.job() == Some(&self.job)) => {}
             () = here => {}
             () = tokio::time::sleep(LOOK) => {}
             _ = self.stop.wait_for(|stop| *stop) => {}

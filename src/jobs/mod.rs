@@ -22,13 +22,13 @@ pub use worker::{WorkerSettings, Workers};
 use crate::api::Effective;
 use crate::lifecycle::{Millis, Work};
 use crate::store::operations::{Cancel, Canceled, Enqueue, Enqueued, IdempotencyKey};
-use crate::store::{JobRecord, NewJob, Store, StoreError};
+use crate::store::{JobRecord, NewJob, Store, StoreError, heard};
 use compute::Compute;
 use depth::Depth;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, watch};
 
 /// How often those who wait look for themselves, in case they were not told.
 const LOOK: Duration = Duration::from_secs(1);
@@ -168,7 +168,7 @@ impl Jobs {
             }
             let pause = LOOK.min(deadline - Instant::now());
             tokio::select! {
-                () = told_about(id, &mut changes) => {}
+                () = heard(&mut changes, |change| change.job() == Some(id)) => {}
                 () = tokio::time::sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
@@ -223,17 +223,6 @@ impl Jobs {
         self.inner
             .give_up
             .store(true, std::sync::atomic::Ordering::SeqCst);
-    }
-}
-
-/// Resolves when a change of the job is heard of, or may have been missed.
-async fn told_about(id: &str, changes: &mut broadcast::Receiver<crate::store::Change>) {
-    loop {
-        match changes.recv().await {
-            Ok(change) if change.job() != Some(id) => {}
-            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::hso::Progress;
 use crate::lifecycle::{DeviceKind, Policy};
 use crate::optimize::{OptimizeError, optimize};
 use crate::store::operations::{Beat, Claim, Finish, Held, Release};
-use crate::store::{Change, Claimed, Failure, JobOutcome, ScheduleRecord, Store};
+use crate::store::{Change, Claimed, Failure, JobOutcome, ScheduleRecord, Store, heard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -117,7 +117,7 @@ impl Worker {
                 Err(error) => tracing::warn!(%error, "no job could be claimed"),
             }
             tokio::select! {
-                () = queued(&mut changes) => {}
+                () = heard(&mut changes, |change| *change == Change::Queued) => {}
                 () = tokio::time::sleep(LOOK) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
@@ -307,17 +307,6 @@ impl From<&Progress> for JobProgress {
             fraction: progress.generation as f64 / progress.generations.max(1) as f64,
             best_fitness: progress.best_fitness,
             evaluations: progress.evaluations as u64,
-        }
-    }
-}
-
-/// Resolves when a job waits, or may.
-async fn queued(changes: &mut broadcast::Receiver<Change>) {
-    loop {
-        match changes.recv().await {
-            Ok(Change::Queued) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-            Ok(_) => {}
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
 }

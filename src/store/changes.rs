@@ -1,6 +1,6 @@
 //! What listeners hear about after a transaction. Hints only: whoever listens also looks from time to time.
 
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::{self, error::RecvError};
 
 /// Changes that a slow listener may fall behind; one that does is told so and looks for itself.
 const BACKLOG: usize = 1024;
@@ -49,6 +49,17 @@ impl Change {
             Some(("moved", id)) => Some(Self::Moved(id.to_owned())),
             Some(("ended", id)) => Some(Self::Ended(id.to_owned())),
             _ => None,
+        }
+    }
+}
+
+/// Resolves when a wanted change is heard of, or may have been missed.
+pub async fn heard(changes: &mut broadcast::Receiver<Change>, wanted: impl Fn(&Change) -> bool) {
+    loop {
+        match changes.recv().await {
+            Ok(change) if !wanted(&change) => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }

@@ -19,7 +19,7 @@ mod rows;
 mod sqlite;
 mod statements;
 
-pub use changes::Change;
+pub use changes::{Change, heard};
 pub use error::StoreError;
 pub use operations::Operation;
 pub use postgres::PgStore;

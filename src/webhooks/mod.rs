@@ -8,13 +8,13 @@ mod address;
 
 use crate::jobs::document;
 use crate::store::operations::{Attempt, SettleDelivery, TakeDelivery};
-use crate::store::{Change, Delivery, Store, StoreError};
+use crate::store::{Change, Delivery, Store, StoreError, heard};
 use address::{Public, is_public};
 use reqwest::{Client, StatusCode, Url, redirect};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Longest URL taken.
@@ -121,7 +121,7 @@ impl Webhooks {
                 Err(error) => tracing::warn!(%error, "the outbox could not be read"),
             }
             tokio::select! {
-                () = due(&mut changes) => {}
+                () = heard(&mut changes, |change| *change == Change::DeliveryDue) => {}
                 () = tokio::time::sleep(LOOK) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
@@ -213,16 +213,5 @@ impl Callers {
     pub fn stop(mut self) {
         self.stop.send_replace(true);
         self.tasks.abort_all();
-    }
-}
-
-/// Resolves when a webhook is due, or may be.
-async fn due(changes: &mut broadcast::Receiver<Change>) {
-    loop {
-        match changes.recv().await {
-            Ok(Change::DeliveryDue) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-            Ok(_) => {}
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-        }
     }
 }

@@ -8,6 +8,7 @@ pub mod submit;
 
 use super::App;
 use super::extract::{Path, Query};
+use super::page::Page;
 use super::problem::Problem;
 use crate::api::{JobDocument, JobList, JobState, JobSummary};
 use crate::jobs::document;
@@ -20,8 +21,6 @@ use serde::Deserialize;
 use std::time::Duration;
 use utoipa::IntoParams;
 
-const PAGE: u32 = 50;
-const MAX_PAGE: u32 = 200;
 /// How long an answer to a cancellation waits for a job that runs.
 const CANCEL_WAIT: Duration = Duration::from_secs(1);
 
@@ -72,16 +71,15 @@ pub async fn list(
     State(app): State<App>,
     Query(query): Query<ListQuery>,
 ) -> Result<axum::Json<JobList>, Problem> {
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let page = Page::of(query.limit);
     let filter = JobFilter {
         state: query.state.map(Into::into),
         model: query.model,
     };
-    let page = app.store.jobs(&filter, query.cursor.as_deref(), limit + 1);
-    let mut lines = page.await?;
-    let more = lines.len() > limit as usize;
-    lines.truncate(limit as usize);
-    let next_cursor = lines.last().filter(|_| more).map(|last| last.id.clone());
+    let lines = app
+        .store
+        .jobs(&filter, query.cursor.as_deref(), page.rows());
+    let (lines, next_cursor) = page.cut(lines.await?, |line| &line.id);
     Ok(axum::Json(JobList {
         jobs: lines.into_iter().map(JobSummary::from).collect(),
         next_cursor,

@@ -8,6 +8,7 @@ mod health;
 mod models;
 mod node;
 mod optimize;
+mod process;
 mod progress;
 mod request;
 mod serve;
@@ -42,7 +43,7 @@ enum Command {
     /// Print the OpenAPI document.
     Openapi,
     /// Create or upgrade the database, then exit.
-    Migrate(serve::DatabaseArgs),
+    Migrate(process::DatabaseArgs),
 }
 
 /// Runs a parsed command line.

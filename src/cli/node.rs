@@ -1,6 +1,6 @@
 //! A process's share of the queue: its workers and its housekeeping. Also `fewstep worker`, which is nothing else.
 
-use super::serve::{DatabaseArgs, LogArgs, StopSignal, runtime};
+use super::process::{DatabaseArgs, LogArgs, StopSignal, runtime};
 use crate::jobs::{Board, Keeper, KeeperSettings, WorkerSettings, Workers};
 use crate::lifecycle::{DeviceKind, Policy};
 use crate::store::{self, Store};

@@ -95,9 +95,14 @@ async fn enqueue(store: &Arc<dyn Store>, clients: usize) -> (f64, Duration) {
                     priority: 0,
                     created_at: "2026-01-01T00:00:00Z".to_owned(),
                 };
-                let (key, webhook) = (None, None);
+                let enqueue = Enqueue {
+                    job,
+                    key: None,
+                    webhook: None,
+                    has_room: true,
+                };
                 let asked = Instant::now();
-                let accepted = store.run(Enqueue { job, key, webhook }).await;
+                let accepted = store.run(enqueue).await;
                 accepted.expect("an accepted job");
                 times.push(asked.elapsed());
             }

@@ -61,7 +61,8 @@ pub struct JobProgress {
     pub phase: String,
     /// Share of the most generations allowed.
     pub fraction: f64,
-    pub best_fitness: f64,
+    /// Null until something usable was found.
+    pub best_fitness: Option<f64>,
     pub evaluations: u64,
 }
 

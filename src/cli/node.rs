@@ -1,9 +1,9 @@
 //! A process's share of the queue: its workers and its housekeeping. Also `fewstep worker`, which is nothing else.
 
-use super::process::{DatabaseArgs, LogArgs, StopSignal, runtime};
+use super::process::{DatabaseArgs, LogArgs, StopSignal, block_on};
 use crate::jobs::{Board, Keeper, KeeperSettings, WorkerSettings, Workers};
 use crate::lifecycle::{DeviceKind, Policy};
-use crate::store::{self, Store};
+use crate::store::Store;
 use anyhow::Context;
 use clap::Args;
 use std::io::Write;
@@ -82,16 +82,21 @@ pub struct WorkerArgs {
 
 pub fn work(args: &WorkerArgs) -> anyhow::Result<()> {
     args.log.start();
-    runtime()?.block_on(async {
+    block_on(async {
         let stop = StopSignal::watch()?;
-        let store = store::open(&args.database.database_url).await?;
+        let Some(store) = args.database.open(&stop).await? else {
+            return Ok(());
+        };
         let node = Node::start(&store, &Board::default(), &args.node)?;
         tracing::info!(workers = args.node.workers(), "working");
         writeln!(std::io::stdout(), "fewstep working")?;
-        stop.given().await;
-        tracing::info!("stopping");
-        node.stop().await;
-        store.close().await;
+        let working = async {
+            stop.clone().given().await;
+            tracing::info!("stopping");
+            node.stop().await;
+            store.close().await;
+        };
+        stop.bounds(working).await;
         Ok(())
     })
 }

@@ -1,7 +1,7 @@
 //! `fewstep serve`, and the commands around it: `migrate` and `openapi`.
 
 use super::node::{Node, NodeArgs};
-use super::process::{DatabaseArgs, LogArgs, StopSignal, runtime};
+use super::process::{DatabaseArgs, LogArgs, StopSignal, block_on};
 use crate::http::{self, App, RateLimit};
 use crate::jobs::{Board, Jobs};
 use crate::store::{self, Store};
@@ -60,9 +60,11 @@ pub struct ServeArgs {
 pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     args.log.start();
     let metrics = telemetry::count().context("cannot start the metrics")?;
-    runtime()?.block_on(async {
+    block_on(async {
         let stop = StopSignal::watch()?;
-        let store = store::open(&args.database.database_url).await?;
+        let Some(store) = args.database.open(&stop).await? else {
+            return Ok(());
+        };
         let listener = TcpListener::bind(args.listen)
             .await
             .with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -80,19 +82,22 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         let serving = http::serve(listener, app, stop.clone().given());
         let working = async {
             stop.clone().given().await;
+            if let Some(callers) = callers {
+                callers.stop();
+            }
             node.stop().await;
         };
-        let (served, ()) = tokio::join!(serving, working);
-        if let Some(callers) = callers {
-            callers.stop();
-        }
-        store.close().await;
-        Ok(served?)
+        let ended = stop.bounds(async {
+            let (served, ()) = tokio::join!(serving, working);
+            store.close().await;
+            served
+        });
+        Ok(ended.await.transpose().map(drop)?)
     })
 }
 
 pub fn migrate(args: &DatabaseArgs) -> anyhow::Result<()> {
-    runtime()?.block_on(async {
+    block_on(async {
         let store = store::open(&args.database_url).await?;
         store.close().await;
         eprintln!("the database is up to date");

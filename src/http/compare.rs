@@ -6,7 +6,8 @@ use super::problem::Problem;
 use crate::api::{CompareRequest, Comparison, InvalidField};
 use crate::optimize::compare::{self, given_lambdas};
 use crate::schedule::NoiseSchedule;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
+use std::net::SocketAddr;
 
 /// Lists of noise levels a request may bring.
 const MAX_GIVEN: usize = 20;
@@ -19,13 +20,16 @@ const MAX_GIVEN: usize = 20;
     responses(
         (status = 200, description = "The schedule and a row for each list", body = Comparison),
         (status = 422, description = "A wrong field", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests from this address: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Too much work waits: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn compare(
     State(app): State<App>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
     Json(request): Json<CompareRequest>,
 ) -> Result<axum::Json<Comparison>, Problem> {
+    app.rate_limit.admit(client.ip(), 1)?;
     if request.given.len() > MAX_GIVEN {
         let detail = format!("at most {MAX_GIVEN} lists are compared at a time");
         return Err(InvalidField::new("/given", detail).into());

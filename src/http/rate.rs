@@ -1,6 +1,7 @@
 //! How many requests for work an address may send.
 
 use super::problem::Problem;
+use crate::api::InvalidField;
 use axum::http::StatusCode;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
@@ -40,20 +41,19 @@ impl RateLimit {
             )
             .retry_after(seconds)
         };
-        match limiter.check_key_n(&client, requests) {
+        match limiter.check_key_n(&subscriber(client), requests) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(not_until)) => {
                 let wait = not_until.wait_time_from(DefaultClock::default().now());
                 Err(too_many(wait.as_secs() + 1))
             }
-            Err(at_most) => Err(Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate_limited",
-                format!(
-                    "at most {} requests at a time are taken from an address; send fewer in a batch",
+            Err(at_most) => {
+                let detail = format!(
+                    "at most {} requests at a time are taken from an address",
                     at_most.0
-                ),
-            )),
+                );
+                Err(InvalidField::new("/requests", detail).into())
+            }
         }
     }
 
@@ -62,5 +62,13 @@ impl RateLimit {
         if let Some(limiter) = &self.limiter {
             limiter.retain_recent();
         }
+    }
+}
+
+/// Who an address stands for: an IPv6 subscriber has the last 64 bits for itself.
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
     }
 }

@@ -1,7 +1,6 @@
 //! How many jobs wait, known well enough to refuse more: counted a few times a second, and what was accepted here since.
 
-use super::JobsError;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -27,25 +26,32 @@ impl Depth {
         }
     }
 
-    /// Room for one more job, given back unless it is taken.
-    pub async fn claim(&self) -> Result<Place<'_>, JobsError> {
-        self.refresh().await?;
-        let place = Place { depth: Some(self) };
-        if self.waiting.fetch_add(1, Ordering::SeqCst) >= self.limit {
-            return Err(JobsError::Busy { limit: self.limit });
-        }
-        Ok(place)
+    pub fn limit(&self) -> u32 {
+        self.limit
     }
 
-    async fn refresh(&self) -> Result<(), StoreError> {
-        let mut counted_at = self.counted_at.lock().await;
-        if counted_at.is_none_or(|at| at.elapsed() >= FRESH) {
-            let load = self.store.load().await?;
+    /// Room for one more job, given back unless it is taken; nothing where the queue is full.
+    pub async fn claim(&self) -> Option<Place<'_>> {
+        self.refresh().await;
+        let had = self.waiting.fetch_add(1, Ordering::SeqCst);
+        let place = Place { depth: Some(self) };
+        (had < self.limit).then_some(place)
+    }
+
+    /// Counts again when it is time. While one caller counts, the others go by the old count; so do all when the database
+    /// does not answer, which they will hear of anyway.
+    async fn refresh(&self) {
+        let Ok(mut counted_at) = self.counted_at.try_lock() else {
+            return;
+        };
+        if counted_at.is_some_and(|at| at.elapsed() < FRESH) {
+            return;
+        }
+        *counted_at = Some(Instant::now());
+        if let Ok(load) = self.store.load().await {
             let queued = u32::try_from(load.queued).unwrap_or(u32::MAX / 2);
             self.waiting.store(queued, Ordering::SeqCst);
-            *counted_at = Some(Instant::now());
         }
-        Ok(())
     }
 }
 

@@ -33,6 +33,20 @@ enum Step {
     Result,
 }
 
+impl Position {
+    /// Whether the events of such a job can have this position.
+    #[must_use]
+    pub fn is_of(&self, job: &JobRecord) -> bool {
+        self.epoch <= job.status.epoch
+    }
+
+    /// Whether nothing comes after it.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.step == Step::Result
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.step {

@@ -2,7 +2,7 @@
 //! old, and counts the queue.
 
 use crate::lifecycle::{DeviceKind, Millis, Policy};
-use crate::store::operations::{ForgetWorker, Prune, SeeWorker, Sweep, Swept};
+use crate::store::operations::{ForgetWorkers, Prune, SeeWorker, Sweep, Swept};
 use crate::store::{Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,10 +63,9 @@ impl Keeper {
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
-        for (worker, _) in self.workers {
-            if let Err(error) = self.store.run(ForgetWorker { worker }).await {
-                tracing::warn!(%error, "a worker could not be signed off");
-            }
+        let workers = self.workers.into_iter().map(|(name, _)| name).collect();
+        if let Err(error) = self.store.run(ForgetWorkers { workers }).await {
+            tracing::warn!(%error, "the workers could not be signed off");
         }
     }
 }
@@ -115,9 +114,13 @@ async fn sweep(store: &dyn Store, policy: Policy) -> Result<(), StoreError> {
 }
 
 async fn prune(store: &dyn Store, retention: Millis) -> Result<(), StoreError> {
-    let pruned = store.run(Prune { retention }).await?;
-    tracing::debug!(?pruned, "deleted what is old");
-    Ok(())
+    loop {
+        let pruned = store.run(Prune { retention }).await?;
+        tracing::debug!(?pruned, "deleted what is old");
+        if !pruned.is_partial {
+            return Ok(());
+        }
+    }
 }
 
 /// Runs a chore now and after every pause, until told to stop.

@@ -21,12 +21,12 @@ pub use worker::{WorkerSettings, Workers};
 
 use crate::api::Effective;
 use crate::lifecycle::{Millis, Work};
-use crate::store::operations::{Cancel, Canceled, Enqueue, Enqueued, IdempotencyKey};
+use crate::store::operations::{Cancel, Canceled, Enqueue, Enqueued, IdempotencyKey, NameBatch};
 use crate::store::{JobRecord, NewJob, Store, StoreError, heard};
 use compute::Compute;
 use depth::Depth;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
@@ -34,6 +34,9 @@ use tokio::sync::{Semaphore, watch};
 const LOOK: Duration = Duration::from_secs(1);
 /// Other work that may run or wait at a time.
 const SIDE_WORK: usize = 64;
+/// How long a request waits for a job of the same digest to end that is being canceled, and how often.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+const CANCELED_MEANWHILE: usize = 3;
 /// How long a client's key stands: a day.
 const KEY_LIFETIME: Millis = 24 * 3_600_000;
 
@@ -63,10 +66,8 @@ struct Inner {
     board: Board,
     depth: Depth,
     side: Compute,
-    side_slots: Semaphore,
+    side_slots: Arc<Semaphore>,
     stop: watch::Sender<bool>,
-    /// Tells side work to give up.
-    give_up: Arc<AtomicBool>,
 }
 
 /// A request on its way into the queue.
@@ -75,8 +76,17 @@ pub struct Submission {
     pub priority: i64,
     /// URL to call when the job has ended.
     pub webhook: Option<String>,
-    /// A client's key: its name, place in a batch, and the digest of what was sent.
-    pub key: Option<(String, usize, String)>,
+    pub key: Option<Key>,
+}
+
+/// A client's name for its request.
+#[derive(Clone, Debug)]
+pub struct Key {
+    pub name: String,
+    /// The request's place in a batch.
+    pub item: Option<usize>,
+    /// Digest of what was sent.
+    pub fingerprint: String,
 }
 
 /// What a submission became.
@@ -99,56 +109,71 @@ impl Jobs {
                 store,
                 board,
                 side: Compute::new("side")?,
-                side_slots: Semaphore::new(SIDE_WORK),
+                side_slots: Arc::new(Semaphore::new(SIDE_WORK)),
                 stop: watch::Sender::new(false),
-                give_up: Arc::new(AtomicBool::new(false)),
             }),
         })
     }
 
-    /// Accepts a request, or finds the job that answers it. When this returns the job is on disk.
+    /// Accepts a request, or finds the job that answers it. When this returns the job is on disk. A job of the same request
+    /// that is being canceled is waited for, and replaced.
     ///
     /// # Panics
     /// Never: effective requests serialise.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, JobsError> {
-        if *self.inner.stop.borrow() {
-            return Err(JobsError::Stopping);
-        }
-        let place = self.inner.depth.claim().await?;
-        let effective = &submission.effective;
-        let enqueue = Enqueue {
-            job: NewJob {
-                id: ulid::Ulid::generate().to_string(),
-                digest: effective.digest().to_string(),
-                model: effective.model.clone(),
-                solver: effective.solver.name.as_str().to_owned(),
-                nfe: effective.nfe.get(),
-                request: serde_json::to_string(effective).expect("effective requests serialise"),
-                work: Work::Proxy,
-                priority: submission.priority,
-                created_at: jiff::Timestamp::now().to_string(),
-            },
-            key: submission
-                .key
-                .map(|(key, item, fingerprint)| IdempotencyKey {
-                    key,
-                    item: item as i64,
-                    fingerprint,
-                    lifetime: KEY_LIFETIME,
-                }),
-            webhook: submission
-                .webhook
-                .map(|url| (format!("msg_{}", ulid::Ulid::generate()), url)),
-        };
-        let (job, existing) = match self.inner.store.run(enqueue).await? {
-            Enqueued::Accepted(job) => {
-                place.take();
-                (job, false)
+        let enqueue = submission.into_operation();
+        for _ in 0..CANCELED_MEANWHILE {
+            if *self.inner.stop.borrow() {
+                return Err(JobsError::Stopping);
             }
-            Enqueued::Existing(job) | Enqueued::Replayed(job) => (job, true),
-            Enqueued::KeyReused => return Err(JobsError::KeyReused),
+            let place = self.inner.depth.claim().await;
+            let enqueue = Enqueue {
+                has_room: place.is_some(),
+                ..enqueue.clone()
+            };
+            match self.inner.store.run(enqueue).await? {
+                Enqueued::Accepted(job) => {
+                    if let Some(place) = place {
+                        place.take();
+                    }
+                    return Ok(Submitted {
+                        job,
+                        existing: false,
+                    });
+                }
+                Enqueued::Existing(job) | Enqueued::Replayed(job) => {
+                    return Ok(Submitted {
+                        job,
+                        existing: true,
+                    });
+                }
+                Enqueued::Ending(job) => drop(self.wait(&job.id, CANCEL_PATIENCE).await?),
+                Enqueued::KeyReused => return Err(JobsError::KeyReused),
+                Enqueued::Full => return Err(self.busy()),
+            }
+        }
+        Err(self.busy())
+    }
+
+    fn busy(&self) -> JobsError {
+        JobsError::Busy {
+            limit: self.inner.depth.limit(),
+        }
+    }
+
+    /// Lets a client's key stand for a batch; fails where it stands for another request.
+    pub async fn name_batch(&self, key: String, fingerprint: String) -> Result<(), JobsError> {
+        let key = IdempotencyKey {
+            key,
+            item: IdempotencyKey::WHOLE,
+            fingerprint,
+            lifetime: KEY_LIFETIME,
         };
-        Ok(Submitted { job, existing })
+        if self.inner.store.run(NameBatch { key }).await? {
+            Ok(())
+        } else {
+            Err(JobsError::KeyReused)
+        }
     }
 
     /// Waits for a job to end, at most `patience`; the job as it is then. Nothing where there is no such job.
@@ -200,29 +225,74 @@ impl Jobs {
         &self.inner.board
     }
 
-    /// Runs other CPU work off tokio's threads. The work gives up when its flag is set.
+    /// Runs other CPU work off tokio's threads. The work gives up when its flag is set: when nobody waits for it any more, or
+    /// the service stops.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
     ) -> Result<T, JobsError> {
-        if *self.inner.stop.borrow() {
+        let mut stop = self.inner.stop.subscribe();
+        if *stop.borrow() {
             return Err(JobsError::Stopping);
         }
-        let slot = self.inner.side_slots.try_acquire();
-        let _slot = slot.map_err(|_| JobsError::Busy {
+        let slot = self.inner.side_slots.clone().try_acquire_owned();
+        let slot = slot.map_err(|_| JobsError::Busy {
             limit: SIDE_WORK as u32,
         })?;
-        let give_up = self.inner.give_up.clone();
-        let done = self.inner.side.spawn(move || work(&give_up)).await;
-        done.map_err(|Panicked| JobsError::Panicked)
+        let waited_for = GiveUpOnDrop::default();
+        let give_up = waited_for.0.clone();
+        let done = self.inner.side.spawn(move || {
+            let done = work(&give_up);
+            drop(slot);
+            done
+        });
+        tokio::select! {
+            done = done => done.map_err(|Panicked| JobsError::Panicked),
+            _ = stop.wait_for(|stop| *stop) => Err(JobsError::Stopping),
+        }
     }
 
     /// Takes no more work and ends all waiting, so that connections can close.
     pub fn stop(&self) {
         self.inner.stop.send_replace(true);
-        self.inner
-            .give_up
-            .store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// Tells work to give up once nobody waits for it.
+#[derive(Default)]
+struct GiveUpOnDrop(Arc<AtomicBool>);
+
+impl Drop for GiveUpOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Submission {
+    fn into_operation(self) -> Enqueue {
+        let effective = &self.effective;
+        let id = || ulid::Ulid::generate().to_string();
+        Enqueue {
+            job: NewJob {
+                id: id(),
+                digest: effective.digest().to_string(),
+                model: effective.model.clone(),
+                solver: effective.solver.name.as_str().to_owned(),
+                nfe: effective.nfe.get(),
+                request: serde_json::to_string(effective).expect("effective requests serialise"),
+                work: Work::Proxy,
+                priority: self.priority,
+                created_at: jiff::Timestamp::now().to_string(),
+            },
+            key: self.key.map(|key| IdempotencyKey {
+                key: key.name,
+                item: key.item.map_or(IdempotencyKey::WHOLE, |item| item as i64),
+                fingerprint: key.fingerprint,
+                lifetime: KEY_LIFETIME,
+            }),
+            webhook: self.webhook.map(|url| (format!("msg_{}", id()), url)),
+            has_room: true,
+        }
     }
 }
 
@@ -230,7 +300,6 @@ impl Jobs {
 mod tests {
     use super::*;
     use crate::store;
-    use std::sync::atomic::Ordering;
 
     async fn queue() -> Jobs {
         let store = store::open("sqlite::memory:").await.unwrap();
@@ -250,18 +319,22 @@ mod tests {
         let jobs = queue().await;
         let running = jobs.clone();
         let (started, mut has_started) = watch::channel(false);
+        let (end, ended) = tokio::sync::oneshot::channel();
         let long = tokio::spawn(async move {
             let work = move |give_up: &AtomicBool| {
                 started.send_replace(true);
                 while !give_up.load(Ordering::SeqCst) {
                     std::thread::yield_now();
                 }
+                end.send(()).unwrap();
             };
             running.run(work).await
         });
         has_started.wait_for(|started| *started).await.unwrap();
         jobs.stop();
-        long.await.unwrap().unwrap();
+        let stopped = long.await.unwrap();
+        assert!(matches!(stopped, Err(JobsError::Stopping)));
+        ended.await.unwrap();
         assert!(matches!(jobs.run(|_| ()).await, Err(JobsError::Stopping)));
     }
 }

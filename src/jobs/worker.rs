@@ -9,6 +9,7 @@
 //!
 //! When the process stops, a worker claims no more, lets a short job end, and gives a long one back unharmed.
 
+use super::LOOK;
 use super::board::Board;
 use super::compute::{Compute, Panicked};
 use crate::api::{ALGORITHM_REVISION, Effective, JobProgress, ScheduleDocument};
@@ -23,9 +24,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
-/// How often a worker without work looks for some, in case it was not told.
-const LOOK: Duration = Duration::from_secs(1);
-/// How often a worker tells how far its job is.
+/// How often a worker tells how far its job is; more often where a lease asks for it.
 const TELL: Duration = Duration::from_secs(1);
 /// How long a job may still run when the process stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -183,7 +182,7 @@ impl Worker {
                 computed = &mut computing => return (computed, interruption),
                 () = canceled(&job.id, &mut changes), if interruption.is_none() => Some(Interruption::Canceled),
                 () = &mut stopping, if interruption.is_none() => Some(Interruption::Stopping),
-                () = tokio::time::sleep(TELL) => self.beat(job, &mut told, &mut last_beat).await,
+                () = tokio::time::sleep(TELL.min(self.renewal())) => self.beat(job, &mut told, &mut last_beat).await,
             };
             if heard.is_some() {
                 interruption = interruption.or(heard);
@@ -200,8 +199,7 @@ impl Worker {
         last_beat: &mut Instant,
     ) -> Option<Interruption> {
         let is_news = told.has_changed().unwrap_or(false);
-        let pause = Duration::from_millis(self.policy.lease.unsigned_abs() / 3);
-        if !is_news && last_beat.elapsed() < pause {
+        if !is_news && last_beat.elapsed() < self.renewal() {
             return None;
         }
         let progress = told.borrow_and_update().clone();
@@ -225,6 +223,11 @@ impl Worker {
                 None
             }
         }
+    }
+
+    /// How long a lease goes without being renewed.
+    fn renewal(&self) -> Duration {
+        Duration::from_millis(self.policy.lease.unsigned_abs() / 3)
     }
 
     /// Stores how a job ended, however long the database takes, unless the process stops meanwhile: then the lease runs out
@@ -305,7 +308,7 @@ impl From<&Progress> for JobProgress {
         Self {
             phase: "search".to_owned(),
             fraction: progress.generation as f64 / progress.generations.max(1) as f64,
-            best_fitness: progress.best_fitness,
+            best_fitness: Some(progress.best_fitness).filter(|best| best.is_finite()),
             evaluations: progress.evaluations as u64,
         }
     }

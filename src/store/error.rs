@@ -22,6 +22,12 @@ pub enum StoreError {
         path: PathBuf,
         error: std::io::Error,
     },
+    #[error("the database did not answer in time")]
+    Slow,
+    #[error("another server changed the same rows at the same time, again and again")]
+    Overtaken,
+    #[error("no transaction could begin: {0}")]
+    Unavailable(String),
     #[error("the store is closed")]
     Closed,
     #[error("the database failed: {0}")]

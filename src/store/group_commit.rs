@@ -42,30 +42,45 @@ impl Writer {
     }
 }
 
-/// Writes a group in one transaction. Where that fails, each operation gets a transaction of its own, so that one
-/// operation's failure is not its neighbours'.
+/// Why a group was not written.
+enum Failure {
+    /// No transaction began: no member's fault.
+    Begin(StoreError),
+    /// An operation or the commit failed.
+    Work(StoreError),
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Begin(error) | Failure::Work(error) => error,
+        }
+    }
+}
+
+/// Writes a group in one transaction. Where an operation fails, each gets a transaction of its own, so that one's failure is
+/// not its neighbours'.
 async fn write(
     pool: &SqlitePool,
     changes: &broadcast::Sender<Change>,
     group: &mut Vec<(Arc<dyn Work>, Reply)>,
 ) {
     let works: Vec<Arc<dyn Work>> = group.iter().map(|(work, _)| work.clone()).collect();
-    match commit(pool, changes, &works).await {
-        Err(_) if group.len() > 1 => {
-            for (work, reply) in group.drain(..) {
-                let _ = reply.send(commit(pool, changes, &[work]).await);
-            }
-        }
-        Err(error) => {
-            if let Some((_, reply)) = group.pop() {
-                let _ = reply.send(Err(error));
-            }
-        }
-        Ok(()) => {
-            for (_, reply) in group.drain(..) {
-                let _ = reply.send(Ok(()));
-            }
-        }
+    let written = commit(pool, changes, &works).await;
+    if works.len() == 1 {
+        let (_, reply) = group.remove(0);
+        let _ = reply.send(written.map_err(StoreError::from));
+        return;
+    }
+    for (work, reply) in group.drain(..) {
+        let answer = match &written {
+            Ok(()) => Ok(()),
+            Err(Failure::Begin(error)) => Err(StoreError::Unavailable(error.to_string())),
+            Err(Failure::Work(_)) => commit(pool, changes, &[work])
+                .await
+                .map_err(StoreError::from),
+        };
+        let _ = reply.send(answer);
     }
 }
 
@@ -77,13 +92,16 @@ async fn commit(
     pool: &SqlitePool,
     changes: &broadcast::Sender<Change>,
     works: &[Arc<dyn Work>],
-) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await?;
+) -> Result<(), Failure> {
+    let begin = |error: sqlx::Error| Failure::Begin(error.into());
+    let mut connection = pool.acquire().await.map_err(begin)?;
+    let began = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection);
+    began.await.map_err(begin)?;
     let mut changed = Vec::new();
-    if let Err(error) = transact(&mut connection, works, &mut changed).await {
+    if let Err(error) = run(&mut connection, works, &mut changed).await {
         // Fails where SQLite has rolled back already.
         let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-        return Err(error);
+        return Err(Failure::Work(error));
     }
     for change in changed {
         let _ = changes.send(change);
@@ -91,14 +109,12 @@ async fn commit(
     Ok(())
 }
 
-async fn transact(
+/// The operations of a transaction, and its commit.
+async fn run(
     connection: &mut SqliteConnection,
     works: &[Arc<dyn Work>],
     changed: &mut Vec<Change>,
 ) -> Result<(), StoreError> {
-    sqlx::query("BEGIN IMMEDIATE")
-        .execute(&mut *connection)
-        .await?;
     for work in works {
         work.run(&mut Scope::new(&mut *connection, changed)).await?;
     }

@@ -57,8 +57,9 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     match url.split_once(':') {
         Some(("sqlite", _)) => Ok(Arc::new(SqliteStore::open(url).await?)),
         Some(("postgres" | "postgresql", _)) => Ok(Arc::new(PgStore::open(url).await?)),
-        _ => Err(StoreError::Url {
-            url: url.to_owned(),
+        other => Err(StoreError::Url {
+            // No more than the scheme: the rest may hold a password.
+            url: other.map_or_else(|| url.to_owned(), |(scheme, _)| format!("{scheme}:...")),
             detail: "use sqlite:PATH, sqlite::memory: or postgres://USER@HOST/DATABASE".to_owned(),
         }),
     }

@@ -10,8 +10,10 @@ use super::{Change, Store, StoreError, changes};
 use async_trait::async_trait;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection};
 use std::collections::HashSet;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc};
@@ -24,6 +26,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause before a lost connection is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// A process that freezes in the middle of a transaction must not hold its rows for long.
+const LIMITS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
+                      SET idle_in_transaction_session_timeout = '10s'";
 const CHANNEL: &str = "fewstep";
 /// Notifications sent in one statement, and those that may wait for it.
 const GROUP: usize = 256;
@@ -42,17 +47,22 @@ pub struct PgStore {
 impl PgStore {
     /// Opens and migrates the database of a `postgres:` URL; waits a while for one that is still starting.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::Url {
+            url: "postgres:...".to_owned(),
+            detail: error.to_string(),
+        })?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy(url)
-            .map_err(|error| StoreError::Url {
-                url: without_password(url),
-                detail: error.to_string(),
-            })?;
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    let set = sqlx::raw_sql(LIMITS).execute(connection);
+                    set.await.map(|_| ())
+                })
+            })
+            .connect_lazy_with(options.clone());
         wait_for(&pool).await?;
-        let migrated = MIGRATIONS.run(&pool).await;
-        migrated.map_err(|error| StoreError::of_migration(error, &MIGRATIONS))?;
+        migrate(&options).await?;
         let changes = changes::channel();
         let (announcements, waiting) = mpsc::channel(BACKLOG);
         tokio::spawn(announce(pool.clone(), waiting));
@@ -74,12 +84,12 @@ impl PgStore {
     }
 }
 
-/// The URL as it may be logged.
-fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://...@{host}"),
-        _ => url.to_owned(),
-    }
+/// Migrates over a connection of its own, where statements may take their time.
+async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    let migrated = MIGRATIONS.run(&mut connection).await;
+    migrated.map_err(|error| StoreError::of_migration(error, &MIGRATIONS))?;
+    Ok(connection.close().await?)
 }
 
 async fn wait_for(pool: &PgPool) -> Result<(), StoreError> {
@@ -151,6 +161,7 @@ impl Store for PgStore {
     async fn transact(&self, work: Arc<dyn Work>) -> Result<(), StoreError> {
         for _ in 1..TRIES {
             match self.try_once(&*work).await {
+                Err(StoreError::Overtaken) => {}
                 Err(StoreError::Database(error)) if is_passing(&error) => {}
                 done => return done.map(|changed| self.publish(changed)),
             }

@@ -13,7 +13,8 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Looks whether anybody else uses the database in `path`. Nobody comes in before [`Presence::share`].
+    /// Looks whether anybody else uses the database in `path`. Who is alone has the door: nobody comes in before
+    /// [`Presence::share`]. Who is not waits for the one who has it.
     pub fn look(path: &Path) -> Result<Self, StoreError> {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
@@ -27,7 +28,10 @@ impl Presence {
         let lock = lock.map_err(failed)?;
         let is_alone = match lock.try_lock() {
             Ok(()) => true,
-            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::WouldBlock) => {
+                lock.lock_shared().map_err(failed)?;
+                false
+            }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         };
         Ok(Self {

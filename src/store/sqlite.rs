@@ -15,7 +15,6 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,16 +50,21 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
+        let is_in_memory = url.contains(":memory:") || url.contains("mode=memory");
+        let presence = match is_in_memory {
+            true => None,
+            false => Some(Presence::look(options.get_filename())?),
+        };
         let writing = single_connection().connect_with(options.clone()).await?;
         check_version(&writing).await?;
         let migrated = MIGRATIONS.run(&writing).await;
         migrated.map_err(|error| StoreError::of_migration(error, &MIGRATIONS))?;
-        let is_in_memory = url.contains(":memory:");
-        let presence = if is_in_memory {
-            None
-        } else {
-            Some(present(&writing, options.get_filename()).await?)
-        };
+        if let Some(presence) = &presence {
+            if presence.is_alone() {
+                forget_the_dead(&writing).await?;
+            }
+            presence.share()?;
+        }
         let reading = if is_in_memory {
             writing.clone()
         } else {
@@ -89,20 +93,15 @@ fn single_connection() -> SqlitePoolOptions {
         .max_lifetime(None)
 }
 
-/// Joins the users of a database file. Whoever finds nobody there knows that all who held jobs are dead, and ends their
-/// leases at once.
-async fn present(pool: &SqlitePool, path: &Path) -> Result<Presence, StoreError> {
-    let presence = Presence::look(path)?;
-    if presence.is_alone() {
-        for statement in [
-            "UPDATE jobs SET lease_until = 0 WHERE state = 'running'",
-            "DELETE FROM workers",
-        ] {
-            sqlx::query(statement).execute(pool).await?;
-        }
+/// Whoever starts alone knows that all who held jobs are dead, and ends their leases at once.
+async fn forget_the_dead(pool: &SqlitePool) -> Result<(), StoreError> {
+    for statement in [
+        "UPDATE jobs SET lease_until = 0 WHERE state = 'running'",
+        "DELETE FROM workers",
+    ] {
+        sqlx::query(statement).execute(pool).await?;
     }
-    presence.share()?;
-    Ok(presence)
+    Ok(())
 }
 
 async fn check_version(pool: &SqlitePool) -> Result<(), StoreError> {

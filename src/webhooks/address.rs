@@ -44,7 +44,9 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         // shared address space, protocol assignments, benchmarking
         || (a == 100 && (64..128).contains(&b))
         || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && (18..20).contains(&b)))
+        || (a == 198 && (18..20).contains(&b))
+        // a public address that clouds answer inside only (Azure's metadata)
+        || address == Ipv4Addr::new(168, 63, 129, 16))
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {

@@ -19,7 +19,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("webhooks", &["jobs", "store"]),
     (
         "http",
-        &["api", "jobs", "optimize", "schedule", "store", "webhooks"],
+        &[
+            "api",
+            "jobs",
+            "lifecycle",
+            "optimize",
+            "schedule",
+            "store",
+            "webhooks",
+        ],
     ),
     ("telemetry", &[]),
     (

@@ -43,7 +43,7 @@ async fn waiting_jobs_are_canceled_at_once_and_running_ones_within_a_second() {
     server.job_in(&done, &["succeeded"], PATIENCE).await;
     let (status, problem) = cancel(&server, &done).await;
     assert_eq!((status, &problem["code"]), (409, &json!("job_ended")));
-    // The canceled request may be asked for again, as a new job.
+    // The canceled request may be asked for again, as a new job, even before it has ended.
     let again = server.submit(&endless(31)).await;
     assert_ne!(again, waiting);
     cancel(&server, &again).await;
@@ -210,6 +210,14 @@ async fn a_job_is_followed_from_where_its_client_left() {
         std::slice::from_ref(result)
     );
     assert_eq!(events(&server, &id, Some(&result.id), |_| false).await, []);
+    // An id of another job's events, or of none, does not hide this one's.
+    assert_eq!(
+        events(&server, &id, Some("99.result"), |_| false)
+            .await
+            .len(),
+        2
+    );
+    assert_eq!(events(&server, &id, Some("x"), |_| false).await.len(), 2);
     let missing = server.get("/v1/jobs/none/events").send().await.unwrap();
     assert_eq!(missing.status(), 404);
 }
@@ -242,6 +250,11 @@ async fn an_idempotency_key_stands_for_its_request() {
     let too_long = "k".repeat(256);
     assert_eq!(with_key(&request(5), &too_long).await.0, 400);
 
+    // The key of a batch stands for all of it.
+    let wrong = server
+        .post("/v1/jobs/batch", &json!({"requests": [request(6)]}))
+        .header("idempotency-key", "a");
+    assert_eq!(wrong.send().await.unwrap().status(), 422);
     let batch = json!({"requests": [request(6), request(7)]});
     let send = async || {
         let asked = server

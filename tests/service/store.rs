@@ -3,7 +3,7 @@
 use crate::databases::{Postgres, sqlite};
 use fewstep::lifecycle::{DeviceKind, Policy, State, Work};
 use fewstep::store::operations::{
-    Attempt, Beat, Cancel, Canceled, Claim, Enqueue, Enqueued, Finish, ForgetWorker, Held,
+    Attempt, Beat, Cancel, Canceled, Claim, Enqueue, Enqueued, Finish, ForgetWorkers, Held,
     IdempotencyKey, Prune, PutModel, Release, SeeWorker, SettleDelivery, Stored, Sweep,
     TakeDelivery,
 };
@@ -55,6 +55,8 @@ macro_rules! on_every_store {
 on_every_store! {
     a_job_is_accepted_claimed_and_answered_once,
     digests_have_one_live_job,
+    a_full_queue_finds_what_exists_and_takes_nothing_new,
+    a_job_that_is_being_canceled_is_not_joined,
     a_worker_that_lost_its_lease_changes_nothing,
     jobs_that_kill_their_workers_are_given_up,
     a_released_job_keeps_its_attempts,
@@ -101,8 +103,13 @@ fn schedule(id: &str) -> ScheduleRecord {
 }
 
 async fn enqueue(store: &dyn Store, job: NewJob) -> Enqueued {
-    let (key, webhook) = (None, None);
-    store.run(Enqueue { job, key, webhook }).await.unwrap()
+    let enqueue = Enqueue {
+        job,
+        key: None,
+        webhook: None,
+        has_room: true,
+    };
+    store.run(enqueue).await.unwrap()
 }
 
 async fn claim_with(store: &dyn Store, policy: Policy) -> Option<Claimed> {
@@ -208,6 +215,43 @@ async fn digests_have_one_live_job(store: Arc<dyn Store>) {
         Some(failure("no"))
     );
     assert_eq!(store.job("j2").await.unwrap(), None);
+}
+
+async fn a_full_queue_finds_what_exists_and_takes_nothing_new(store: Arc<dyn Store>) {
+    let store = &*store;
+    enqueue(store, job("j1", "d1")).await;
+    let when_full = async |id: &str, digest: &str| {
+        let enqueue = Enqueue {
+            job: job(id, digest),
+            key: None,
+            webhook: None,
+            has_room: false,
+        };
+        store.run(enqueue).await.unwrap()
+    };
+    assert!(matches!(when_full("j2", "d1").await, Enqueued::Existing(job) if job.id == "j1"));
+    assert_eq!(when_full("j3", "d3").await, Enqueued::Full);
+    assert_eq!(store.job("j3").await.unwrap(), None);
+}
+
+async fn a_job_that_is_being_canceled_is_not_joined(store: Arc<dyn Store>) {
+    let store = &*store;
+    enqueue(store, job("j1", "d1")).await;
+    let claimed = claim(store).await.unwrap();
+    store
+        .run(Cancel {
+            job: "j1".to_owned(),
+        })
+        .await
+        .unwrap();
+    assert!(
+        matches!(enqueue(store, job("j2", "d1")).await, Enqueued::Ending(job) if job.id == "j1")
+    );
+    finish(store, &claimed, JobOutcome::Canceled).await;
+    assert!(matches!(
+        enqueue(store, job("j2", "d1")).await,
+        Enqueued::Accepted(_)
+    ));
 }
 
 async fn a_worker_that_lost_its_lease_changes_nothing(store: Arc<dyn Store>) {
@@ -350,8 +394,8 @@ async fn work_goes_to_the_device_it_is_meant_for(store: Arc<dyn Store>) {
     assert_eq!(claim(DeviceKind::Gpu).await, None);
     // Where there is no GPU any more, CPUs calibrate.
     enqueue(store, calibration("c")).await;
-    let worker = "g".to_owned();
-    store.run(ForgetWorker { worker }).await.unwrap();
+    let workers = vec!["g".to_owned()];
+    store.run(ForgetWorkers { workers }).await.unwrap();
     assert_eq!(claim(DeviceKind::Cpu).await.as_deref(), Some("b"));
     assert_eq!(claim(DeviceKind::Cpu).await.as_deref(), Some("c"));
 }
@@ -368,6 +412,7 @@ async fn keys_stand_for_their_first_request(store: Arc<dyn Store>) {
                 lifetime,
             }),
             webhook: None,
+            has_room: true,
         };
         store.run(enqueue).await.unwrap()
     };
@@ -394,6 +439,7 @@ async fn webhooks_become_due_with_their_jobs(store: Arc<dyn Store>) {
             job: job(id, "d1"),
             key: None,
             webhook: Some((webhook.to_owned(), "https://example.com".to_owned())),
+            has_room: true,
         };
         store.run(enqueue).await.unwrap()
     };

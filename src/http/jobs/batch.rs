@@ -6,6 +6,7 @@ use super::super::problem::Problem;
 use super::preference::Preference;
 use super::submit::{Outcome, encoded, idempotency_key};
 use crate::api::{BatchRequest, Digest, InvalidField, JobDocument, OptimizeRequest};
+use crate::jobs::Key;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -66,12 +67,18 @@ pub async fn submit(
         return Err(InvalidField::new("/requests", detail).into());
     }
     app.rate_limit.admit(client.ip(), batch.requests.len())?;
-    let key = idempotency_key(&headers)?.map(|key| (key, Digest::of_bytes(&body).to_string()));
+    let key = idempotency_key(&headers)?;
+    let fingerprint = Digest::of_bytes(&body).to_string();
+    if let Some(key) = key.clone() {
+        app.jobs.name_batch(key, fingerprint.clone()).await?;
+    }
     let patience = Preference::of(&headers).wait();
     let outcomes = batch.requests.iter().enumerate().map(async |(item, text)| {
-        let key = key
-            .clone()
-            .map(|(key, fingerprint)| (key, item, fingerprint));
+        let key = key.clone().map(|name| Key {
+            name,
+            item: Some(item),
+            fingerprint: fingerprint.clone(),
+        });
         let request: OptimizeRequest = parse(text.get().as_bytes())?;
         app.submit(&request, key, patience).await
     });

@@ -34,22 +34,19 @@ pub async fn follow(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if app.store.job(&id).await?.is_none() {
-        return Err(no_such_job(&id));
-    }
+    let job = app.store.job(&id).await?;
+    let job = job.ok_or_else(|| no_such_job(&id))?;
     let last = headers
         .get("last-event-id")
-        .and_then(|value| value.to_str().ok()?.parse::<Position>().ok());
-    let mut follower = app.jobs.follow(&id, last);
-    let Some(first) = next(&mut follower).await else {
+        .and_then(|value| value.to_str().ok()?.parse::<Position>().ok())
+        .filter(|last| last.is_of(&job));
+    if job.outcome.is_some() && last.is_some_and(|last| last.is_last()) {
         return Ok(StatusCode::NO_CONTENT.into_response());
-    };
-    let events = stream::unfold((Some(first), follower), async |(first, mut follower)| {
-        let event = match first {
-            Some(event) => event,
-            None => next(&mut follower).await?,
-        };
-        Some((Ok::<_, Infallible>(event), (None, follower)))
+    }
+    let follower = app.jobs.follow(&id, last);
+    let events = stream::unfold(follower, async |mut follower| {
+        let event = next(&mut follower).await?;
+        Some((Ok::<_, Infallible>(event), follower))
     });
     Ok(Sse::new(events)
         .keep_alive(KeepAlive::default())

@@ -12,9 +12,10 @@ use super::page::Page;
 use super::problem::Problem;
 use crate::api::{JobDocument, JobList, JobState, JobSummary};
 use crate::jobs::document;
+use crate::lifecycle::State;
 use crate::store::operations::Canceled;
-use crate::store::{JobFilter, JobRecord};
-use axum::extract::State;
+use crate::store::{JobFilter, JobOutcome, JobRecord};
+use axum::extract;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -35,7 +36,7 @@ const CANCEL_WAIT: Duration = Duration::from_secs(1);
     )
 )]
 pub async fn show(
-    State(app): State<App>,
+    extract::State(app): extract::State<App>,
     Path(id): Path<String>,
 ) -> Result<axum::Json<JobDocument>, Problem> {
     match app.store.job(&id).await? {
@@ -68,7 +69,7 @@ pub struct ListQuery {
     responses((status = 200, description = "A page of jobs", body = JobList))
 )]
 pub async fn list(
-    State(app): State<App>,
+    extract::State(app): extract::State<App>,
     Query(query): Query<ListQuery>,
 ) -> Result<axum::Json<JobList>, Problem> {
     let page = Page::of(query.limit);
@@ -101,27 +102,33 @@ pub async fn list(
         (status = 409, description = "The job succeeded or failed before", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
-    match app.jobs.cancel(&id).await? {
-        Canceled::NoSuchJob => Err(no_such_job(&id)),
-        Canceled::TooLate(state) => Err(Problem::new(
-            StatusCode::CONFLICT,
-            "job_ended",
-            format!("the job cannot be canceled any more: it {}", state.as_str()),
-        )),
-        Canceled::Yes(job) => {
-            let job = match job.outcome {
-                Some(_) => Some(*job),
-                None => app.jobs.wait(&id, CANCEL_WAIT).await?,
-            };
-            let job = job.ok_or_else(|| no_such_job(&id))?;
-            let status = match job.outcome {
-                Some(_) => StatusCode::OK,
-                None => StatusCode::ACCEPTED,
-            };
-            Ok((status, axum::Json(app.shown(&job))).into_response())
+pub async fn cancel(
+    extract::State(app): extract::State<App>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let job = match app.jobs.cancel(&id).await? {
+        Canceled::NoSuchJob => return Err(no_such_job(&id)),
+        Canceled::TooLate(state) => return Err(too_late(state)),
+        Canceled::Yes(job) if job.outcome.is_some() => *job,
+        Canceled::Yes(_) => {
+            let waited = app.jobs.wait(&id, CANCEL_WAIT).await?;
+            waited.ok_or_else(|| no_such_job(&id))?
         }
-    }
+    };
+    let status = match job.outcome {
+        Some(JobOutcome::Canceled) => StatusCode::OK,
+        Some(_) => return Err(too_late(job.status.state)),
+        None => StatusCode::ACCEPTED,
+    };
+    Ok((status, axum::Json(app.shown(&job))).into_response())
+}
+
+fn too_late(state: State) -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "job_ended",
+        format!("the job cannot be canceled any more: it {}", state.as_str()),
+    )
 }
 
 fn no_such_job(id: &str) -> Problem {

@@ -8,7 +8,7 @@ use super::preference::Preference;
 use crate::api::{
     Digest, DryRun, Effective, InvalidField, JobDocument, ModelInfo, OptimizeRequest, resolve,
 };
-use crate::jobs::{Submission, document};
+use crate::jobs::{Key, Submission, document};
 use crate::store::memo::Entry;
 use crate::store::{JobOutcome, JobRecord};
 use axum::body::Bytes;
@@ -84,7 +84,11 @@ pub async fn submit(
         };
         return Ok(axum::Json(answer).into_response());
     }
-    let key = key.map(|key| (key, 0, Digest::of_bytes(&body).to_string()));
+    let key = key.map(|name| Key {
+        name,
+        item: None,
+        fingerprint: Digest::of_bytes(&body).to_string(),
+    });
     let outcome = app.submit(&request, key, preference.wait()).await?;
     let mut response = match outcome {
         Outcome::Known(entry, source) => {
@@ -131,7 +135,7 @@ impl App {
     pub(super) async fn submit(
         &self,
         request: &OptimizeRequest,
-        key: Option<(String, usize, String)>,
+        key: Option<Key>,
         patience: Duration,
     ) -> Result<Outcome, Problem> {
         self.check_delivery(request)?;
@@ -154,11 +158,14 @@ impl App {
         let cached = submitted.existing && submitted.job.outcome.is_some();
         let mut job = submitted.job;
         if job.outcome.is_none() {
-            let waited = self.jobs.wait(&job.id, patience).await?;
-            job = waited.unwrap_or(job);
+            // The job is accepted whether or not it can be read again.
+            match self.jobs.wait(&job.id, patience).await {
+                Ok(waited) => job = waited.unwrap_or(job),
+                Err(error) => tracing::error!(%error, job = job.id, "cannot wait for the job"),
+            }
         }
         if let Some(entry) = entry_of(&job) {
-            self.memo.put(digest_key(&digest), entry);
+            self.memo.put(digest_key(&job.digest), entry);
         }
         Ok(Outcome::Job(Box::new(JobDocument {
             cached,
@@ -169,14 +176,14 @@ impl App {
 
     /// A request's answer, where there is one.
     async fn known(&self, digest: &Digest) -> Result<Option<(Entry, &'static str)>, Problem> {
-        if let Some(entry) = self.memo.get(&digest_key(digest)) {
+        if let Some(entry) = self.memo.get(&digest_key(digest.as_str())) {
             return Ok(Some((entry, "memory")));
         }
         let job = self.store.job_of_digest(digest.as_str()).await?;
         let Some(entry) = job.as_ref().and_then(entry_of) else {
             return Ok(None);
         };
-        self.memo.put(digest_key(digest), entry.clone());
+        self.memo.put(digest_key(digest.as_str()), entry.clone());
         Ok(Some((entry, "store")))
     }
 
@@ -222,7 +229,7 @@ fn body_key(body: &[u8]) -> Option<String> {
     (text.len() <= MAX_BODY_KEY).then(|| format!("body/{text}"))
 }
 
-fn digest_key(digest: &Digest) -> String {
+fn digest_key(digest: &str) -> String {
     format!("digest/{digest}")
 }
 

@@ -1,8 +1,8 @@
 //! Accepting a job: it is on disk before anybody hears that it was accepted.
 
+use super::work::status;
 use super::{Operation, Scope};
 use crate::lifecycle::{Millis, Status};
-use crate::store::rows::JobRow;
 use crate::store::statements::WebhookState;
 use crate::store::{Change, JobRecord, NewJob, StoreError};
 use async_trait::async_trait;
@@ -14,12 +14,16 @@ const HEAD_START: Millis = 60_000;
 #[derive(Clone, Debug)]
 pub struct IdempotencyKey {
     pub key: String,
-    /// Place in a batch.
+    /// Place in a batch; [`IdempotencyKey::WHOLE`] for a request of its own and for a batch as such.
     pub item: i64,
     /// Digest of what was sent.
     pub fingerprint: String,
     /// How long the key stands, in milliseconds.
     pub lifetime: Millis,
+}
+
+impl IdempotencyKey {
+    pub const WHOLE: i64 = -1;
 }
 
 /// Accepts a job, or finds the one that answers its request.
@@ -29,6 +33,8 @@ pub struct Enqueue {
     pub key: Option<IdempotencyKey>,
     /// Id and URL of a webhook to call when the job has ended.
     pub webhook: Option<(String, String)>,
+    /// Whether the queue takes a new job; one that exists is found all the same.
+    pub has_room: bool,
 }
 
 /// What became of a request.
@@ -40,8 +46,12 @@ pub enum Enqueued {
     Existing(JobRecord),
     /// The key was used before, with the same request: its job, whatever became of it.
     Replayed(JobRecord),
-    /// The key was used before, with another request.
+    /// The key was used before, with another request. Nothing was written.
     KeyReused,
+    /// A job of the same digest was asked to end and has yet to. Nothing was written.
+    Ending(JobRecord),
+    /// There is no room for a new job. Nothing was written.
+    Full,
 }
 
 #[async_trait]
@@ -51,93 +61,51 @@ impl Operation for Enqueue {
     async fn run(&self, scope: &mut Scope<'_>) -> Result<Enqueued, StoreError> {
         let now = scope.sql.now().await?;
         if let Some(key) = &self.key
-            && let Some(answer) = self.replayed(key, now, scope).await?
+            && let Some(known) = scope.sql.key(key.name(), now).await?
         {
-            return Ok(answer);
+            if known.fingerprint != key.fingerprint {
+                return Ok(Enqueued::KeyReused);
+            }
+            if let Some(row) = scope.sql.job(&known.job_id).await? {
+                return Ok(Enqueued::Replayed(row.try_into()?));
+            }
         }
-        let status = Status::accepted(now);
-        let rank = now - self.job.priority * HEAD_START;
-        let answer = loop {
-            if scope.sql.insert_job(&self.job, rank, &status).await? {
-                scope.announce(Change::Queued);
-                break Enqueued::Accepted(self.accepted(status));
-            }
-            // Another server may end the job in between; then its digest is free again.
-            if let Some(row) = scope.sql.job_of_digest(&self.job.digest).await? {
-                break Enqueued::Existing(self.join(row, scope).await?);
-            }
+        let answer = self.place(now, scope).await?;
+        let (Enqueued::Accepted(job) | Enqueued::Existing(job)) = &answer else {
+            return Ok(answer);
         };
+        if let Some(key) = &self.key {
+            key.reserve(&job.id, now, scope).await?;
+        }
         if let Some((id, url)) = &self.webhook {
-            self.subscribe(id, url, &answer, now, scope).await?;
+            subscribe(id, url, job, now, scope).await?;
         }
         Ok(answer)
     }
 }
 
 impl Enqueue {
-    /// The answer of a key that was used before; reserves it otherwise.
-    async fn replayed(
-        &self,
-        key: &IdempotencyKey,
-        now: Millis,
-        scope: &mut Scope<'_>,
-    ) -> Result<Option<Enqueued>, StoreError> {
-        let name = (key.key.as_str(), key.item);
-        let expires_at = now + key.lifetime;
-        let is_free = scope
-            .sql
-            .reserve_key(name, &key.fingerprint, &self.job.id, now, expires_at)
-            .await?;
-        if is_free {
-            return Ok(None);
+    /// Puts the job into the queue, or finds the one of its digest.
+    async fn place(&self, now: Millis, scope: &mut Scope<'_>) -> Result<Enqueued, StoreError> {
+        let status = Status::accepted(now);
+        let rank = now - self.job.priority * HEAD_START;
+        if self.has_room && scope.sql.insert_job(&self.job, rank, &status).await? {
+            scope.announce(Change::Queued);
+            return Ok(Enqueued::Accepted(self.accepted(status)));
         }
-        let Some(known) = scope.sql.key(name).await? else {
-            return Ok(None);
-        };
-        if known.fingerprint != key.fingerprint {
-            return Ok(Some(Enqueued::KeyReused));
+        match scope.sql.job_of_digest(&self.job.digest).await? {
+            Some(row) => {
+                let job = JobRecord::try_from(row)?;
+                Ok(if job.status.cancel_requested {
+                    Enqueued::Ending(job)
+                } else {
+                    Enqueued::Existing(job)
+                })
+            }
+            // Another server ended the job in between; its digest is free again.
+            None if self.has_room => Err(StoreError::Overtaken),
+            None => Ok(Enqueued::Full),
         }
-        let Some(row) = scope.sql.job(&known.job_id).await? else {
-            scope.sql.point_key(name, &self.job.id).await?;
-            return Ok(None);
-        };
-        Ok(Some(Enqueued::Replayed(row.try_into()?)))
-    }
-
-    async fn join(&self, row: JobRow, scope: &mut Scope<'_>) -> Result<JobRecord, StoreError> {
-        let record = JobRecord::try_from(row)?;
-        if let Some(key) = &self.key {
-            let name = (key.key.as_str(), key.item);
-            scope.sql.point_key(name, &record.id).await?;
-        }
-        Ok(record)
-    }
-
-    /// Notes the webhook; a job that has ended already makes it due at once.
-    async fn subscribe(
-        &self,
-        id: &str,
-        url: &str,
-        answer: &Enqueued,
-        now: Millis,
-        scope: &mut Scope<'_>,
-    ) -> Result<(), StoreError> {
-        let (Enqueued::Accepted(job) | Enqueued::Existing(job)) = answer else {
-            return Ok(());
-        };
-        let state = if job.status.state.is_final() {
-            scope.announce(Change::DeliveryDue);
-            "due"
-        } else {
-            "waiting"
-        };
-        let webhook = WebhookState {
-            state,
-            attempts: 0,
-            due_at: now,
-            error: None,
-        };
-        Ok(scope.sql.insert_webhook(id, &job.id, url, webhook).await?)
     }
 
     fn accepted(&self, status: Status) -> JobRecord {
@@ -150,6 +118,75 @@ impl Enqueue {
             outcome: None,
             created_at: self.job.created_at.clone(),
             finished_at: None,
+        }
+    }
+}
+
+/// Notes a webhook; a job that has ended already makes it due at once.
+async fn subscribe(
+    id: &str,
+    url: &str,
+    job: &JobRecord,
+    now: Millis,
+    scope: &mut Scope<'_>,
+) -> Result<(), StoreError> {
+    // Locked, so that the job cannot end unseen between this look and the note.
+    let status = status(&job.id, scope).await?;
+    let has_ended = status.is_none_or(|status| status.state.is_final());
+    let webhook = WebhookState {
+        state: if has_ended { "due" } else { "waiting" },
+        attempts: 0,
+        due_at: now,
+        error: None,
+    };
+    scope.sql.insert_webhook(id, &job.id, url, webhook).await?;
+    if has_ended {
+        scope.announce(Change::DeliveryDue);
+    }
+    Ok(())
+}
+
+/// Names a batch of requests by a key, before any of them is accepted.
+#[derive(Clone, Debug)]
+pub struct NameBatch {
+    pub key: IdempotencyKey,
+}
+
+#[async_trait]
+impl Operation for NameBatch {
+    /// Whether the key was free, or stands for the same batch.
+    type Answer = bool;
+
+    async fn run(&self, scope: &mut Scope<'_>) -> Result<bool, StoreError> {
+        let now = scope.sql.now().await?;
+        match scope.sql.key(self.key.name(), now).await? {
+            Some(known) => Ok(known.fingerprint == self.key.fingerprint),
+            None => self.key.reserve("", now, scope).await.map(|()| true),
+        }
+    }
+}
+
+impl IdempotencyKey {
+    fn name(&self) -> (&str, i64) {
+        (&self.key, self.item)
+    }
+
+    /// Lets the free key stand for a job.
+    async fn reserve(
+        &self,
+        job: &str,
+        now: Millis,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), StoreError> {
+        let expires_at = now + self.lifetime;
+        let reserved = scope
+            .sql
+            .reserve_key(self.name(), &self.fingerprint, job, now, expires_at)
+            .await?;
+        if reserved {
+            Ok(())
+        } else {
+            Err(StoreError::Overtaken)
         }
     }
 }

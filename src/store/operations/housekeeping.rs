@@ -71,6 +71,8 @@ pub struct Pruned {
     pub keys: u64,
     pub webhooks: u64,
     pub workers: u64,
+    /// Whether there is more to delete.
+    pub is_partial: bool,
 }
 
 #[async_trait]
@@ -80,8 +82,10 @@ impl Operation for Prune {
     async fn run(&self, scope: &mut Scope<'_>) -> Result<Pruned, StoreError> {
         let now = scope.sql.now().await?;
         let before = rfc_3339(now - self.retention);
+        let jobs = scope.sql.prune_jobs(&before, PRUNE).await?;
         Ok(Pruned {
-            jobs: scope.sql.prune_jobs(&before, PRUNE).await?,
+            jobs,
+            is_partial: jobs == PRUNE.unsigned_abs(),
             keys: scope.sql.prune_keys(now).await?,
             webhooks: scope.sql.prune_webhooks(now - WEBHOOK_RECORD).await?,
             workers: scope.sql.prune_workers(now - WORKER_RECORD).await?,

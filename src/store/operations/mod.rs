@@ -10,16 +10,20 @@ mod register;
 mod work;
 
 pub use delivery::{Attempt, SettleDelivery, TakeDelivery};
-pub use enqueue::{Enqueue, Enqueued, IdempotencyKey};
+pub use enqueue::{Enqueue, Enqueued, IdempotencyKey, NameBatch};
 pub use housekeeping::{Prune, Pruned, Sweep, Swept};
 pub use register::{PutModel, Stored};
-pub use work::{Beat, Cancel, Canceled, Claim, Finish, ForgetWorker, Held, Release, SeeWorker};
+pub use work::{Beat, Cancel, Canceled, Claim, Finish, ForgetWorkers, Held, Release, SeeWorker};
 
 use super::statements::Statements;
 use super::{Change, Store, StoreError};
 use crate::lifecycle::{Millis, Refusal};
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long an operation may take. One that takes longer may still happen.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A transaction under way.
 pub struct Scope<'a> {
@@ -53,7 +57,10 @@ impl dyn Store + '_ {
             operation,
             answer: Mutex::new(None),
         });
-        self.transact(pending.clone()).await?;
+        let transaction = self.transact(pending.clone());
+        tokio::time::timeout(PATIENCE, transaction)
+            .await
+            .map_err(|_| StoreError::Slow)??;
         let answer = pending.answer.lock().map_or_else(
             |poisoned| poisoned.into_inner().take(),
             |mut slot| slot.take(),

@@ -25,18 +25,21 @@ impl Operation for SeeWorker {
     }
 }
 
-/// A worker leaves.
+/// Workers leave.
 #[derive(Clone, Debug)]
-pub struct ForgetWorker {
-    pub worker: String,
+pub struct ForgetWorkers {
+    pub workers: Vec<String>,
 }
 
 #[async_trait]
-impl Operation for ForgetWorker {
+impl Operation for ForgetWorkers {
     type Answer = ();
 
     async fn run(&self, scope: &mut Scope<'_>) -> Result<(), StoreError> {
-        Ok(scope.sql.forget_worker(&self.worker).await?)
+        for worker in &self.workers {
+            scope.sql.forget_worker(worker).await?;
+        }
+        Ok(())
     }
 }
 
@@ -215,12 +218,12 @@ impl Operation for Cancel {
 }
 
 /// A job's status, locked until the transaction ends.
-async fn status(job: &str, scope: &mut Scope<'_>) -> Result<Option<Status>, StoreError> {
+pub(super) async fn status(job: &str, scope: &mut Scope<'_>) -> Result<Option<Status>, StoreError> {
     let row = scope.sql.held(job).await?;
     row.map(crate::store::rows::HeldRow::status).transpose()
 }
 
-/// Writes a status that no worker's result came with.
+/// Writes a status that no worker's result came with: where it is a failure, the workers were lost.
 pub(super) async fn settle(
     job: &str,
     status: &Status,

@@ -83,20 +83,14 @@ statements! {
             Ok(done.rows_affected() == 1)
         }
 
-        async fn point_key(&mut self, key: (&str, i64), job_id: &str) -> Sql<()> {
-            sqlx::query("UPDATE idempotency_keys SET job_id = $3 WHERE key = $1 AND item = $2")
+        /// What a key stands for, unless it has expired.
+        async fn key(&mut self, key: (&str, i64), now: Millis) -> Sql<Option<IdempotencyKeyRow>> {
+            sqlx::query_as(
+                "SELECT fingerprint, job_id FROM idempotency_keys WHERE key = $1 AND item = $2 AND expires_at > $3",
+            )
                 .bind(key.0)
                 .bind(key.1)
-                .bind(job_id)
-                .execute(self)
-                .await
-                .map(|_| ())
-        }
-
-        async fn key(&mut self, key: (&str, i64)) -> Sql<Option<IdempotencyKeyRow>> {
-            sqlx::query_as("SELECT fingerprint, job_id FROM idempotency_keys WHERE key = $1 AND item = $2")
-                .bind(key.0)
-                .bind(key.1)
+                .bind(now)
                 .fetch_optional(self)
                 .await
         }
@@ -141,8 +135,9 @@ statements! {
             sqlx::query_as(Self::DUE_WEBHOOK).bind(now).fetch_optional(self).await
         }
 
+        /// Writes what became of a call, unless there was a later one.
         async fn set_webhook(&mut self, id: &str, webhook: WebhookState<'_>) -> Sql<()> {
-            sqlx::query("UPDATE webhooks SET state = $2, attempts = $3, due_at = $4, error = $5 WHERE id = $1")
+            sqlx::query("UPDATE webhooks SET state = $2, attempts = $3, due_at = $4, error = $5 WHERE id = $1 AND attempts <= $3")
                 .bind(id)
                 .bind(webhook.state)
                 .bind(webhook.attempts)

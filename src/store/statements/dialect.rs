@@ -21,9 +21,10 @@ macro_rules! status {
 }
 pub(super) use status;
 
-/// The dialect of a connection: its clock, how it locks a row, and how it locks one and passes over locked ones.
+/// The dialect of a connection: its clock, how it locks a row, how it locks one and passes over locked ones, and how it is
+/// told to go by an index (SQLite's planner prefers one that it has to sort).
 macro_rules! dialect {
-    ($connection:ty, $now:literal, $lock:literal, $pass_over:literal) => {
+    ($connection:ty, $now:literal, $lock:literal, $pass_over:literal, $waiting:literal, $leased:literal) => {
         impl Dialect for $connection {
             const NOW: &'static str = $now;
             const HELD: &'static str =
@@ -31,14 +32,18 @@ macro_rules! dialect {
             const CLAIMABLE: &'static str = concat!(
                 "SELECT id, digest, request, created_at, ",
                 status!(),
-                " FROM jobs WHERE state = 'queued' AND run_after <= $1 \
+                " FROM jobs",
+                $waiting,
+                " WHERE state = 'queued' AND run_after <= $1 \
                  AND ((work = 'proxy' AND $2) OR (work = 'calibration' AND $3)) ORDER BY rank, id LIMIT 1",
                 $pass_over
             );
             const EXPIRED: &'static str = concat!(
                 "SELECT id, ",
                 status!(),
-                " FROM jobs WHERE state = 'running' AND lease_until <= $1 ORDER BY lease_until LIMIT 1",
+                " FROM jobs",
+                $leased,
+                " WHERE state = 'running' AND lease_until <= $1 ORDER BY lease_until LIMIT 1",
                 $pass_over
             );
             const DUE_WEBHOOK: &'static str = concat!(
@@ -54,12 +59,16 @@ dialect!(
     SqliteConnection,
     "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)",
     "",
-    ""
+    "",
+    " INDEXED BY jobs_waiting",
+    " INDEXED BY jobs_leased"
 );
 
 dialect!(
     PgConnection,
     "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
     " FOR UPDATE",
-    " FOR UPDATE SKIP LOCKED"
+    " FOR UPDATE SKIP LOCKED",
+    "",
+    ""
 );

@@ -29,6 +29,21 @@ macro_rules! select_job {
     };
 }
 
+/// Sorts after every id.
+const AFTER_EVERY_ID: &str = "~";
+
+/// Jobs that meet a condition on `$1`, a state, and `$2`, a model: newest first, those before the id `$3`.
+macro_rules! list_jobs {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, digest, state, model, solver, nfe, schedule_id, error_code, error, created_at, finished_at \
+             FROM jobs WHERE ",
+            $condition,
+            " AND id < $3 ORDER BY id DESC LIMIT $4"
+        )
+    };
+}
+
 statements! {
     /// Statements on jobs.
     JobStatements {
@@ -44,17 +59,20 @@ statements! {
         }
 
         async fn jobs(&mut self, filter: &JobFilter, before: Option<&str>, limit: u32) -> Sql<Vec<JobLineRow>> {
-            sqlx::query_as(
-                "SELECT id, digest, state, model, solver, nfe, schedule_id, error_code, error, created_at, finished_at \
-                 FROM jobs WHERE ($1 IS NULL OR id < $1) AND ($2 IS NULL OR state = $2) AND ($3 IS NULL OR model = $3) \
-                 ORDER BY id DESC LIMIT $4",
-            )
-            .bind(before)
-            .bind(filter.state.map(State::as_str))
-            .bind(&filter.model)
-            .bind(i64::from(limit))
-            .fetch_all(self)
-            .await
+            // A statement for every filter, so that each goes by its index.
+            let sql = match (&filter.state, &filter.model) {
+                (None, None) => list_jobs!("$1 = $1 AND $2 = $2"),
+                (Some(_), None) => list_jobs!("state = $1 AND $2 = $2"),
+                (None, Some(_)) => list_jobs!("$1 = $1 AND model = $2"),
+                (Some(_), Some(_)) => list_jobs!("state = $1 AND model = $2"),
+            };
+            sqlx::query_as(sql)
+                .bind(filter.state.map_or("", State::as_str))
+                .bind(filter.model.as_deref().unwrap_or_default())
+                .bind(before.unwrap_or(AFTER_EVERY_ID))
+                .bind(i64::from(limit))
+                .fetch_all(self)
+                .await
         }
 
         async fn load(&mut self) -> Sql<Load> {

@@ -140,6 +140,7 @@ impl From<JobsError> for Problem {
     fn from(error: JobsError) -> Self {
         let (status, code) = match error {
             JobsError::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "queue_full"),
+            JobsError::Canceling => (StatusCode::SERVICE_UNAVAILABLE, "canceling"),
             JobsError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             JobsError::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
             JobsError::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),

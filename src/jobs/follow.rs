@@ -169,7 +169,7 @@ impl Follower {
                     return;
                 }
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = heard(&mut self.changes, |change| change.job() == Some(&self.job)) => {}

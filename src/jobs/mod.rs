@@ -45,6 +45,8 @@ const KEY_LIFETIME: Millis = 24 * 3_600_000;
 pub enum JobsError {
     #[error("{limit} jobs wait already; try again shortly")]
     Busy { limit: u32 },
+    #[error("a job of the same request is being canceled; try again shortly")]
+    Canceling,
     #[error("the service is stopping")]
     Stopping,
     #[error("this Idempotency-Key was used with another request: use a new one")]
@@ -149,16 +151,13 @@ impl Jobs {
                 }
                 Enqueued::Ending(job) => drop(self.wait(&job.id, CANCEL_PATIENCE).await?),
                 Enqueued::KeyReused => return Err(JobsError::KeyReused),
-                Enqueued::Full => return Err(self.busy()),
+                Enqueued::Full => {
+                    let limit = self.inner.depth.limit();
+                    return Err(JobsError::Busy { limit });
+                }
             }
         }
-        Err(self.busy())
-    }
-
-    fn busy(&self) -> JobsError {
-        JobsError::Busy {
-            limit: self.inner.depth.limit(),
-        }
+        Err(JobsError::Canceling)
     }
 
     /// Lets a client's key stand for a batch; fails where it stands for another request.

@@ -51,9 +51,10 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
         let is_in_memory = url.contains(":memory:") || url.contains("mode=memory");
-        let presence = match is_in_memory {
-            true => None,
-            false => Some(Presence::look(options.get_filename())?),
+        let presence = if is_in_memory {
+            None
+        } else {
+            Some(Presence::look(options.get_filename())?)
         };
         let writing = single_connection().connect_with(options.clone()).await?;
         check_version(&writing).await?;

@@ -12,10 +12,10 @@ use super::page::Page;
 use super::problem::Problem;
 use crate::api::{JobDocument, JobList, JobState, JobSummary};
 use crate::jobs::document;
-use crate::lifecycle::State;
+use crate::lifecycle;
 use crate::store::operations::Canceled;
 use crate::store::{JobFilter, JobOutcome, JobRecord};
-use axum::extract;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -36,7 +36,7 @@ const CANCEL_WAIT: Duration = Duration::from_secs(1);
     )
 )]
 pub async fn show(
-    extract::State(app): extract::State<App>,
+    State(app): State<App>,
     Path(id): Path<String>,
 ) -> Result<axum::Json<JobDocument>, Problem> {
     match app.store.job(&id).await? {
@@ -69,7 +69,7 @@ pub struct ListQuery {
     responses((status = 200, description = "A page of jobs", body = JobList))
 )]
 pub async fn list(
-    extract::State(app): extract::State<App>,
+    State(app): State<App>,
     Query(query): Query<ListQuery>,
 ) -> Result<axum::Json<JobList>, Problem> {
     let page = Page::of(query.limit);
@@ -102,10 +102,7 @@ pub async fn list(
         (status = 409, description = "The job succeeded or failed before", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn cancel(
-    extract::State(app): extract::State<App>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
+pub async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
     let job = match app.jobs.cancel(&id).await? {
         Canceled::NoSuchJob => return Err(no_such_job(&id)),
         Canceled::TooLate(state) => return Err(too_late(state)),
@@ -123,7 +120,7 @@ pub async fn cancel(
     Ok((status, axum::Json(app.shown(&job))).into_response())
 }
 
-fn too_late(state: State) -> Problem {
+fn too_late(state: lifecycle::State) -> Problem {
     Problem::new(
         StatusCode::CONFLICT,
         "job_ended",

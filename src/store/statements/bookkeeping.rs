@@ -58,7 +58,7 @@ statements! {
             Ok(done.rows_affected())
         }
 
-        /// Whether the key was free; if so it stands for this job until `expires_at`.
+        /// Whether the key was free, or stood for the same request; then it stands for this job until `expires_at`.
         async fn reserve_key(
             &mut self,
             key: (&str, i64),
@@ -70,7 +70,8 @@ statements! {
             let done = sqlx::query(
                 "INSERT INTO idempotency_keys (key, item, fingerprint, job_id, expires_at) VALUES ($1, $2, $3, $4, $6) \
                  ON CONFLICT (key, item) DO UPDATE SET fingerprint = excluded.fingerprint, job_id = excluded.job_id, \
-                 expires_at = excluded.expires_at WHERE idempotency_keys.expires_at <= $5",
+                 expires_at = excluded.expires_at \
+                 WHERE idempotency_keys.expires_at <= $5 OR idempotency_keys.fingerprint = excluded.fingerprint",
             )
             .bind(key.0)
             .bind(key.1)

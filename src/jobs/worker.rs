@@ -101,7 +101,8 @@ impl Worker {
         let mut changes = self.store.changes();
         let mut stop = self.stop.clone();
         while !*stop.borrow() {
-            while changes.try_recv().is_ok() {}
+            // Forgets what was heard before, but nothing from the claim on.
+            changes = changes.resubscribe();
             let claim = Claim {
                 worker: self.name.clone(),
                 device: self.device,
@@ -109,7 +110,7 @@ impl Worker {
             };
             match self.store.run(claim).await {
                 Ok(Some(job)) => {
-                    self.run(job).await;
+                    self.run(job, &mut changes).await;
                     continue;
                 }
                 Ok(None) => {}
@@ -123,18 +124,16 @@ impl Worker {
         }
     }
 
-    async fn run(&self, job: Claimed) {
-        let started = Instant::now();
-        let (computed, interruption) = match read(&job) {
-            Ok(effective) => {
-                metrics::counter!("fewstep_optimizations_total").increment(1);
-                let ended = self.compute(&job, effective).await;
-                let seconds = started.elapsed().as_secs_f64();
-                metrics::histogram!("fewstep_optimization_seconds").record(seconds);
-                ended
-            }
+    async fn run(&self, job: Claimed, changes: &mut broadcast::Receiver<Change>) {
+        let effective = match read(&job) {
+            Ok(effective) => effective,
             Err(failure) => return self.finish(&job, JobOutcome::Failed(failure)).await,
         };
+        let started = Instant::now();
+        let (computed, interruption) = self.compute(&job, effective, changes).await;
+        let seconds = started.elapsed().as_secs_f64();
+        metrics::counter!("fewstep_optimizations_total").increment(1);
+        metrics::histogram!("fewstep_optimization_seconds").record(seconds);
         let outcome = match computed {
             Ok(Ok(document)) => JobOutcome::Succeeded {
                 schedule: ScheduleRecord::from(&document),
@@ -158,6 +157,7 @@ impl Worker {
         &self,
         job: &Claimed,
         effective: Effective,
+        changes: &mut broadcast::Receiver<Change>,
     ) -> (Computed, Option<Interruption>) {
         let halt = Arc::new(AtomicBool::new(false));
         let progress = watch::Sender::new(None);
@@ -172,7 +172,6 @@ impl Worker {
             }
         });
         tokio::pin!(computing);
-        let mut changes = self.store.changes();
         let stopping = out_of_grace(self.stop.clone());
         tokio::pin!(stopping);
         let mut interruption = None;
@@ -180,7 +179,7 @@ impl Worker {
         loop {
             let heard = tokio::select! {
                 computed = &mut computing => return (computed, interruption),
-                () = canceled(&job.id, &mut changes), if interruption.is_none() => Some(Interruption::Canceled),
+                () = canceled(&job.id, changes), if interruption.is_none() => Some(Interruption::Canceled),
                 () = &mut stopping, if interruption.is_none() => Some(Interruption::Stopping),
                 () = tokio::time::sleep(TELL.min(self.renewal())) => self.beat(job, &mut told, &mut last_beat).await,
             };

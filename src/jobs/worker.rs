@@ -1,11 +1,13 @@
 //! Workers: each claims the next job its device takes, computes it on threads of its own, and holds it by beats.
 //!
-//!     loop
-//!         claim a job, or wait until one is queued
-//!         compute it; meanwhile, once a second
-//!             tell how far it is, or at least renew the lease in time
-//!             hear whether it was canceled, or lost to another worker
-//!         store the result (again and again where the database is out of reach or full)
+//! ```text
+//! loop
+//!     claim a job, or wait until one is queued
+//!     compute it; meanwhile, once a second
+//!         tell how far it is, or at least renew the lease in time
+//!         hear whether it was canceled, or lost to another worker
+//!     store the result (again and again where the database is out of reach or full)
+//! ```
 //!
 //! When the process stops, a worker claims no more, lets a short job end, and gives a long one back unharmed.
 

@@ -4,12 +4,14 @@
 //! `cargo bench --bench queue`. Databases lie in the folder for temporary files, or in `FEWSTEP_BENCH_FOLDER`. With
 //! `TEST_DATABASE_URL` the same is measured on PostgreSQL.
 
+mod server;
+
 use fewstep::lifecycle::Work;
 use fewstep::store::operations::Enqueue;
 use fewstep::store::{self, NewJob, Store};
 use reqwest::Client;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use server::Server;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -126,27 +128,11 @@ fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
 
 /// New requests at a steady rate, from the wire to the schedule: accepted, computed and answered.
 async fn steady(url: &str) {
-    let mut server = Command::new(env!("CARGO_BIN_EXE_fewstep"))
-        .args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--log",
-            "warn",
-            "--database-url",
-            url,
-        ])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a server");
-    let mut line = String::new();
-    BufReader::new(server.stdout.take().expect("its output"))
-        .read_line(&mut line)
-        .expect("its first line");
-    let jobs = format!(
-        "{}/v1/jobs",
-        line.trim().rsplit(' ').next().expect("an address")
-    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fewstep"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"]);
+    command.args(["--database-url", url]);
+    let server = Server::start(command);
+    let jobs = format!("{}/v1/jobs", server.base);
     let client = Client::new();
     for (name, preference) in [
         ("POST, respond-async", "respond-async"),
@@ -185,6 +171,4 @@ async fn steady(url: &str) {
             p99.as_secs_f64() * 1e3
         );
     }
-    let _ = server.kill();
-    let _ = server.wait();
 }

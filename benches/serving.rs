@@ -3,11 +3,13 @@
 //! `cargo bench --bench serving`. Both servers run in processes of their own kind: the product's binary, and this program
 //! with `bare` as its argument. 64 keep-alive connections, a bounded time each.
 
+mod server;
+
 use axum::Router;
 use axum::routing::get;
 use reqwest::Client;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use server::Server;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const CONNECTIONS: usize = 64;
@@ -42,36 +44,6 @@ async fn bare(body: String) {
     );
     let router = Router::new().route(PATH, get(handler));
     axum::serve(listener, router).await.expect("serving");
-}
-
-/// A server process, ended when dropped.
-struct Server {
-    process: Child,
-    base: String,
-}
-
-impl Server {
-    fn start(mut command: Command) -> Self {
-        let mut process = command.stdout(Stdio::piped()).spawn().expect("a server");
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("its output"))
-            .read_line(&mut line)
-            .expect("its first line");
-        let base = line
-            .trim()
-            .rsplit(' ')
-            .next()
-            .expect("an address")
-            .to_owned();
-        Self { process, base }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 async fn measure() {

@@ -10,7 +10,6 @@ use super::random::{below, uniform};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Dithered mutation range and crossover probability.
@@ -100,20 +99,15 @@ pub fn minimise<const D: usize>(
     let mut best = population.best();
     if stopped_by != Stop::Asked {
         let evolved = seen;
-        let ended = polish(&free, &mut best, &mut rng, energy, |used, least| {
+        polish(&free, &mut best, &mut rng, energy, |used, least| {
             seen = Generation {
                 evaluations: evolved.evaluations + used,
                 best: least,
                 ..evolved
             };
             observe(&seen);
-            if stopped() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
         });
-        if ended.is_break() {
+        if stopped() {
             stopped_by = Stop::Asked;
         }
     }

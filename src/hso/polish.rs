@@ -6,7 +6,6 @@
 
 use super::random::uniform;
 use rand_chacha::ChaCha8Rng;
-use std::ops::ControlFlow;
 
 /// First step, in units of the box.
 const FIRST_STEP: f64 = 0.1;
@@ -22,7 +21,8 @@ pub(super) struct Best<const D: usize> {
     pub energy: f64,
 }
 
-/// Improves `best` in its free genes. `observe` sees evaluations used and least energy after each poll, and may stop it.
+/// Improves `best` in its free genes. `observe` sees evaluations used and least energy after each poll. Where `energy` is infinite
+/// from some moment on, it ends within a few polls.
 ///
 /// A poll tries both senses of every direction of a random frame; a gain doubles the step, none halves it.
 pub(super) fn polish<const D: usize>(
@@ -30,8 +30,8 @@ pub(super) fn polish<const D: usize>(
     best: &mut Best<D>,
     rng: &mut ChaCha8Rng,
     energy: impl Fn(&[f64; D]) -> f64,
-    mut observe: impl FnMut(usize, f64) -> ControlFlow<()>,
-) -> ControlFlow<()> {
+    mut observe: impl FnMut(usize, f64),
+) {
     let mut step = FIRST_STEP;
     let mut evaluations = 0;
     while step > RESOLUTION && evaluations < EVALUATIONS * D {
@@ -62,9 +62,8 @@ pub(super) fn polish<const D: usize>(
         } else {
             0.5 * step
         };
-        observe(evaluations, best.energy)?;
+        observe(evaluations, best.energy);
     }
-    ControlFlow::Continue(())
 }
 
 /// `D` orthonormal directions: the columns of a reflection at a random unit vector.

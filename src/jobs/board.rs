@@ -1,6 +1,8 @@
 //! How far the jobs are that this process runs, to the moment; other processes learn it from the store.
 
 use crate::api::JobProgress;
+use crate::lifecycle::State;
+use crate::store::JobRecord;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -20,10 +22,16 @@ impl Board {
         self.lock().get(job).cloned()
     }
 
-    /// The last progress of a job that runs here.
+    /// How far a running job is: to the moment where it runs here, else as its worker last told.
     #[must_use]
-    pub fn progress(&self, job: &str) -> Option<JobProgress> {
-        self.watch(job).and_then(|running| running.borrow().clone())
+    pub fn progress(&self, job: &JobRecord) -> Option<JobProgress> {
+        let here = || {
+            self.watch(&job.id)
+                .and_then(|running| running.borrow().clone())
+        };
+        let stored = || serde_json::from_str(job.progress.as_deref()?).ok();
+        let progress = here().or_else(stored);
+        progress.filter(|_| job.status.state == State::Running)
     }
 
     /// Shows a job until the entry is dropped.

@@ -1,23 +1,21 @@
 //! A job as it is shown, and a schedule as it is stored.
 
-use crate::api::{JobDocument, JobError, JobProgress, JobState, JobSummary, ScheduleDocument};
+use crate::api::{JobDocument, JobError, JobState, JobSummary, ScheduleDocument};
 use crate::lifecycle::State;
 use crate::store::{Failure, JobLine, JobOutcome, JobRecord, ScheduleRecord};
 use serde_json::value::RawValue;
 
-/// A job as clients see it. `progress` is what is known here, where the store's is older.
+/// A job as clients see it. Its progress is the [`Board`](super::Board)'s to tell.
 ///
 /// # Panics
 /// When the store holds documents that are no JSON.
 #[must_use]
-pub fn document(job: &JobRecord, progress: Option<JobProgress>) -> JobDocument {
-    let stored = || serde_json::from_str(job.progress.as_deref()?).ok();
+pub fn document(job: &JobRecord) -> JobDocument {
     let (schedule, error) = match &job.outcome {
         Some(JobOutcome::Succeeded { schedule }) => (Some(raw(&schedule.document)), None),
         Some(JobOutcome::Failed(failure)) => (None, Some(failure.into())),
         Some(JobOutcome::Canceled) | None => (None, None),
     };
-    let is_running = job.status.state == State::Running;
     JobDocument {
         id: job.id.clone(),
         state: job.status.state.into(),
@@ -29,7 +27,7 @@ pub fn document(job: &JobRecord, progress: Option<JobProgress>) -> JobDocument {
         cancel_requested: job.status.cancel_requested,
         created_at: job.created_at.clone(),
         finished_at: job.finished_at.clone(),
-        progress: progress.or_else(stored).filter(|_| is_running),
+        progress: None,
         schedule,
         error,
     }

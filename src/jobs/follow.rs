@@ -5,7 +5,6 @@
 
 use super::{Board, LOOK};
 use crate::api::JobProgress;
-use crate::lifecycle::State;
 use crate::store::{Change, JobRecord, Store, StoreError, heard};
 use std::fmt;
 use std::str::FromStr;
@@ -151,12 +150,7 @@ impl Follower {
             let position = Some(at(Step::Result)).filter(is_new)?;
             return Some((position, JobEvent::Result(job)));
         }
-        let stored = || serde_json::from_str(job.progress.as_deref()?).ok();
-        let progress: JobProgress = self
-            .board
-            .progress(&self.job)
-            .or_else(stored)
-            .filter(|_| job.status.state == State::Running)?;
+        let progress = self.board.progress(&job)?;
         let position = Some(at(Step::Progress(progress.evaluations))).filter(is_new)?;
         Some((position, JobEvent::Progress(progress)))
     }

@@ -9,9 +9,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Times a lease is renewed, and looked after, before it runs out.
-const BEATS_A_LEASE: u64 = 3;
-const SWEEPS_A_LEASE: u64 = 6;
 const PRUNE: Duration = Duration::from_hours(1);
 
 #[derive(Clone, Debug)]
@@ -35,13 +32,12 @@ impl Keeper {
     /// Keeps house in the background.
     #[must_use]
     pub fn start(store: &Arc<dyn Store>, settings: &KeeperSettings) -> Self {
-        let lease = Duration::from_millis(settings.policy.lease.unsigned_abs());
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         let workers = settings.workers.clone();
         let chores = [
-            (lease / BEATS_A_LEASE as u32, Chore::Announce),
-            (lease / SWEEPS_A_LEASE as u32, Chore::Sweep),
+            (settings.policy.renewal(), Chore::Announce),
+            (settings.policy.sweep(), Chore::Sweep),
             (PRUNE, Chore::Prune),
         ];
         for (every, chore) in chores {

@@ -85,10 +85,21 @@ pub struct Submission {
 #[derive(Clone, Debug)]
 pub struct Key {
     pub name: String,
-    /// The request's place in a batch.
+    /// The request's place in a batch; none for a request of its own, and for a batch as such.
     pub item: Option<usize>,
     /// Digest of what was sent.
     pub fingerprint: String,
+}
+
+impl From<Key> for IdempotencyKey {
+    fn from(key: Key) -> Self {
+        Self {
+            key: key.name,
+            item: key.item.map_or(Self::WHOLE, |item| item as i64),
+            fingerprint: key.fingerprint,
+            lifetime: KEY_LIFETIME,
+        }
+    }
 }
 
 /// What a submission became.
@@ -161,14 +172,8 @@ impl Jobs {
     }
 
     /// Lets a client's key stand for a batch; fails where it stands for another request.
-    pub async fn name_batch(&self, key: String, fingerprint: String) -> Result<(), JobsError> {
-        let key = IdempotencyKey {
-            key,
-            item: IdempotencyKey::WHOLE,
-            fingerprint,
-            lifetime: KEY_LIFETIME,
-        };
-        if self.inner.store.run(NameBatch { key }).await? {
+    pub async fn name_batch(&self, key: Key) -> Result<(), JobsError> {
+        if self.inner.store.run(NameBatch { key: key.into() }).await? {
             Ok(())
         } else {
             Err(JobsError::KeyReused)
@@ -283,12 +288,7 @@ impl Submission {
                 priority: self.priority,
                 created_at: jiff::Timestamp::now().to_string(),
             },
-            key: self.key.map(|key| IdempotencyKey {
-                key: key.name,
-                item: key.item.map_or(IdempotencyKey::WHOLE, |item| item as i64),
-                fingerprint: key.fingerprint,
-                lifetime: KEY_LIFETIME,
-            }),
+            key: self.key.map(IdempotencyKey::from),
             webhook: self.webhook.map(|url| (format!("msg_{}", id()), url)),
             has_room: true,
         }

@@ -16,7 +16,7 @@ use super::board::Board;
 use super::compute::{Compute, Panicked};
 use crate::api::{ALGORITHM_REVISION, Effective, JobProgress, ScheduleDocument};
 use crate::hso::Progress;
-use crate::lifecycle::{DeviceKind, Policy};
+use crate::lifecycle::{DeviceKind, Policy, State};
 use crate::optimize::{OptimizeError, optimize};
 use crate::store::operations::{Beat, Claim, Finish, Held, Release};
 use crate::store::{Change, Claimed, Failure, JobOutcome, ScheduleRecord, Store, heard};
@@ -183,7 +183,7 @@ impl Worker {
                 computed = &mut computing => return (computed, interruption),
                 () = canceled(&job.id, changes), if interruption.is_none() => Some(Interruption::Canceled),
                 () = &mut stopping, if interruption.is_none() => Some(Interruption::Stopping),
-                () = tokio::time::sleep(TELL.min(self.renewal())) => self.beat(job, &mut told, &mut last_beat).await,
+                () = tokio::time::sleep(TELL.min(self.policy.renewal())) => self.beat(job, &mut told, &mut last_beat).await,
             };
             if heard.is_some() {
                 interruption = interruption.or(heard);
@@ -200,7 +200,7 @@ impl Worker {
         last_beat: &mut Instant,
     ) -> Option<Interruption> {
         let is_news = told.has_changed().unwrap_or(false);
-        if !is_news && last_beat.elapsed() < self.renewal() {
+        if !is_news && last_beat.elapsed() < self.policy.renewal() {
             return None;
         }
         let progress = told.borrow_and_update().clone();
@@ -226,19 +226,10 @@ impl Worker {
         }
     }
 
-    /// How long a lease goes without being renewed.
-    fn renewal(&self) -> Duration {
-        Duration::from_millis(self.policy.lease.unsigned_abs() / 3)
-    }
-
     /// Stores how a job ended, however long the database takes, unless the process stops meanwhile: then the lease runs out
     /// and the job is run again.
     async fn finish(&self, job: &Claimed, outcome: JobOutcome) {
-        let state = match &outcome {
-            JobOutcome::Succeeded { .. } => "succeeded",
-            JobOutcome::Failed(_) => "failed",
-            JobOutcome::Canceled => "canceled",
-        };
+        let state = State::from(outcome.ending()).as_str();
         let finish = Finish {
             job: job.id.clone(),
             epoch: job.epoch,

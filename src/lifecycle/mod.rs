@@ -10,6 +10,8 @@ mod routing;
 
 pub use routing::{DeviceKind, Work, takes};
 
+use std::time::Duration;
+
 /// Milliseconds since the Unix epoch, by the database's clock.
 pub type Millis = i64;
 
@@ -97,6 +99,24 @@ impl Default for Policy {
             attempts: 3,
             backoff: 1_000,
         }
+    }
+}
+
+impl Policy {
+    /// How long a lease goes without being renewed: beats may be missed before it runs out.
+    #[must_use]
+    pub fn renewal(&self) -> Duration {
+        self.lease() / 3
+    }
+
+    /// How often leases that ran out are looked for.
+    #[must_use]
+    pub fn sweep(&self) -> Duration {
+        self.lease() / 6
+    }
+
+    fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease.unsigned_abs())
     }
 }
 

@@ -97,27 +97,31 @@ async fn commit(
     let mut connection = pool.acquire().await.map_err(begin)?;
     let began = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection);
     began.await.map_err(begin)?;
-    let mut changed = Vec::new();
-    if let Err(error) = run(&mut connection, works, &mut changed).await {
-        // Fails where SQLite has rolled back already.
-        let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-        return Err(Failure::Work(error));
+    match run(&mut connection, works).await {
+        Ok(changed) => {
+            for change in changed {
+                let _ = changes.send(change);
+            }
+            Ok(())
+        }
+        Err(error) => {
+            // Fails where SQLite has rolled back already.
+            let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+            Err(Failure::Work(error))
+        }
     }
-    for change in changed {
-        let _ = changes.send(change);
-    }
-    Ok(())
 }
 
-/// The operations of a transaction, and its commit.
+/// The operations of a transaction, and its commit; what they changed.
 async fn run(
     connection: &mut SqliteConnection,
     works: &[Arc<dyn Work>],
-    changed: &mut Vec<Change>,
-) -> Result<(), StoreError> {
+) -> Result<Vec<Change>, StoreError> {
+    let mut scope = Scope::new(&mut *connection);
     for work in works {
-        work.run(&mut Scope::new(&mut *connection, changed)).await?;
+        work.run(&mut scope).await?;
     }
+    let changed = scope.changes;
     sqlx::query("COMMIT").execute(connection).await?;
-    Ok(())
+    Ok(changed)
 }

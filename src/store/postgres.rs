@@ -76,9 +76,9 @@ impl PgStore {
 
     async fn try_once(&self, work: &dyn Work) -> Result<Vec<Change>, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        let mut changed = Vec::new();
-        work.run(&mut Scope::new(&mut *transaction, &mut changed))
-            .await?;
+        let mut scope = Scope::new(&mut *transaction);
+        work.run(&mut scope).await?;
+        let changed = scope.changes;
         transaction.commit().await?;
         Ok(changed)
     }
@@ -159,16 +159,13 @@ impl Store for PgStore {
     }
 
     async fn transact(&self, work: Arc<dyn Work>) -> Result<(), StoreError> {
-        for _ in 1..TRIES {
+        let mut tries = 1;
+        loop {
             match self.try_once(&*work).await {
-                Err(StoreError::Overtaken) => {}
-                Err(StoreError::Database(error)) if is_passing(&error) => {}
+                Err(error) if tries < TRIES && is_passing(&error) => tries += 1,
                 done => return done.map(|changed| self.publish(changed)),
             }
         }
-        self.try_once(&*work)
-            .await
-            .map(|changed| self.publish(changed))
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
@@ -190,7 +187,14 @@ impl PgStore {
     }
 }
 
-fn is_passing(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(DatabaseError::code);
-    code.is_some_and(|code| TRY_AGAIN.contains(&code.as_ref()))
+/// Whether another server was in the way, so that trying again may help.
+fn is_passing(error: &StoreError) -> bool {
+    match error {
+        StoreError::Overtaken => true,
+        StoreError::Database(error) => {
+            let code = error.as_database_error().and_then(DatabaseError::code);
+            code.is_some_and(|code| TRY_AGAIN.contains(&code.as_ref()))
+        }
+        _ => false,
+    }
 }

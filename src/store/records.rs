@@ -1,6 +1,6 @@
 //! What the store keeps, as its callers see it.
 
-use crate::lifecycle::{State, Status, Work};
+use crate::lifecycle::{Ending, State, Status, Work};
 
 /// A stored schedule. `document` is its JSON as served.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -57,6 +57,17 @@ pub enum JobOutcome {
     Succeeded { schedule: ScheduleRecord },
     Failed(Failure),
     Canceled,
+}
+
+impl JobOutcome {
+    #[must_use]
+    pub fn ending(&self) -> Ending {
+        match self {
+            Self::Succeeded { .. } => Ending::Succeeded,
+            Self::Failed(_) => Ending::Failed,
+            Self::Canceled => Ending::Canceled,
+        }
+    }
 }
 
 /// Why a job failed.

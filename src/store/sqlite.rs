@@ -60,10 +60,8 @@ impl SqliteStore {
         check_version(&writing).await?;
         let migrated = MIGRATIONS.run(&writing).await;
         migrated.map_err(|error| StoreError::of_migration(error, &MIGRATIONS))?;
-        if let Some(presence) = &presence {
-            if presence.is_alone() {
-                forget_the_dead(&writing).await?;
-            }
+        if let Some(presence) = presence.as_ref().filter(|presence| presence.is_alone()) {
+            forget_the_dead(&writing).await?;
             presence.share()?;
         }
         let reading = if is_in_memory {

@@ -134,7 +134,7 @@ impl Webhooks {
                 error: "the job is gone".to_owned(),
             },
             Some(job) => {
-                let document = document(&job, None);
+                let document = document(&job);
                 let payload = serde_json::json!({
                     "type": format!("job.{}", job.status.state.as_str()),
                     "timestamp": job.finished_at,

@@ -4,7 +4,7 @@ use super::super::App;
 use super::super::extract::{JsonText, parse};
 use super::super::problem::Problem;
 use super::preference::Preference;
-use super::submit::{Outcome, encoded, idempotency_key};
+use super::submit::{Outcome, idempotency_key};
 use crate::api::{BatchRequest, Digest, InvalidField, JobDocument, OptimizeRequest};
 use crate::jobs::Key;
 use axum::extract::{ConnectInfo, State};
@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use std::net::SocketAddr;
 use utoipa::ToSchema;
 
@@ -67,17 +67,19 @@ pub async fn submit(
         return Err(InvalidField::new("/requests", detail).into());
     }
     app.rate_limit.admit(client.ip(), batch.requests.len())?;
-    let key = idempotency_key(&headers)?;
-    let fingerprint = Digest::of_bytes(&body).to_string();
-    if let Some(key) = key.clone() {
-        app.jobs.name_batch(key, fingerprint.clone()).await?;
+    let key = idempotency_key(&headers)?.map(|name| Key {
+        name,
+        item: None,
+        fingerprint: Digest::of_bytes(&body).to_string(),
+    });
+    if let Some(key) = &key {
+        app.jobs.name_batch(key.clone()).await?;
     }
     let patience = Preference::of(&headers).wait();
     let outcomes = batch.requests.iter().enumerate().map(async |(item, text)| {
-        let key = key.clone().map(|name| Key {
-            name,
+        let key = key.clone().map(|key| Key {
             item: Some(item),
-            fingerprint: fingerprint.clone(),
+            ..key
         });
         let request: OptimizeRequest = parse(text.get().as_bytes())?;
         app.submit(&request, key, patience).await
@@ -98,17 +100,15 @@ pub async fn submit(
 
 impl From<Result<Outcome, Problem>> for BatchOutcome {
     fn from(outcome: Result<Outcome, Problem>) -> Self {
-        let of_job = |status: StatusCode, body: &[u8]| Self {
-            status: status.as_u16(),
-            job: serde_json::from_slice(body).ok(),
-            problem: None,
-        };
         match outcome {
-            Ok(Outcome::Known(entry, _)) => of_job(StatusCode::OK, &entry.body),
-            Ok(Outcome::Job(job)) if job.finished_at.is_some() => {
-                of_job(StatusCode::OK, &encoded(&job))
-            }
-            Ok(Outcome::Job(job)) => of_job(StatusCode::ACCEPTED, &encoded(&job)),
+            Ok(outcome) => Self {
+                status: outcome.status().as_u16(),
+                job: match outcome {
+                    Outcome::Known(entry, _) => serde_json::from_slice(&entry.body).ok(),
+                    Outcome::Job(job) => to_raw_value(&job).ok(),
+                },
+                problem: None,
+            },
             Err(problem) => Self {
                 status: problem.status,
                 job: None,

@@ -64,13 +64,13 @@ async fn next(follower: &mut Follower) -> Option<Event> {
     };
     let (name, data) = match event {
         JobEvent::State(job) => {
-            let job = document(&job, None);
+            let job = document(&job);
             let data = serde_json::json!({"state": job.state, "attempts": job.attempts});
             ("state", data.to_string())
         }
         JobEvent::Progress(progress) => ("progress", serde_json::json!(progress).to_string()),
         JobEvent::Result(job) => {
-            let job = serde_json::to_string(&document(&job, None));
+            let job = serde_json::to_string(&document(&job));
             ("result", job.unwrap_or_default())
         }
     };

@@ -135,6 +135,9 @@ fn no_such_job(id: &str) -> Problem {
 impl App {
     /// A job with the latest progress known here.
     fn shown(&self, job: &JobRecord) -> JobDocument {
-        document(job, self.jobs.board().progress(&job.id))
+        JobDocument {
+            progress: self.jobs.board().progress(job),
+            ..document(job)
+        }
     }
 }

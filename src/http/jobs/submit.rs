@@ -90,6 +90,7 @@ pub async fn submit(
         fingerprint: Digest::of_bytes(&body).to_string(),
     });
     let outcome = app.submit(&request, key, preference.wait()).await?;
+    let status = outcome.status();
     let mut response = match outcome {
         Outcome::Known(entry, source) => {
             if request.webhook.is_none() {
@@ -97,8 +98,8 @@ pub async fn submit(
             }
             return Ok(known(entry.body, source));
         }
-        Outcome::Job(job) if job.finished_at.is_some() => json(StatusCode::OK, encoded(&job)),
-        Outcome::Job(job) => accepted(&job),
+        Outcome::Job(job) if status == StatusCode::ACCEPTED => accepted(&job),
+        Outcome::Job(job) => json(status, encoded(&job)),
     };
     if let Some(applied) = preference.applied() {
         let name = header::HeaderName::from_static("preference-applied");
@@ -113,6 +114,16 @@ pub(super) enum Outcome {
     Known(Entry, &'static str),
     /// Its job as it is after the wait.
     Job(Box<JobDocument>),
+}
+
+impl Outcome {
+    /// 200 where there is an end to tell of, 202 where the job is under way.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Job(job) if job.finished_at.is_none() => StatusCode::ACCEPTED,
+            Self::Known(..) | Self::Job(_) => StatusCode::OK,
+        }
+    }
 }
 
 impl App {
@@ -246,7 +257,7 @@ fn entry_of(job: &JobRecord) -> Option<Entry> {
     };
     let document = JobDocument {
         cached: true,
-        ..document(job, None)
+        ..document(job)
     };
     Some(Entry {
         schedule_id: Arc::from(schedule.id.as_str()),
@@ -264,10 +275,10 @@ fn accepted(job: &JobDocument) -> Response {
     response
 }
 
-pub(super) fn encoded(document: &JobDocument) -> Bytes {
+fn encoded(document: &JobDocument) -> Bytes {
     Bytes::from(serde_json::to_vec(document).unwrap_or_default())
 }
 
-pub(super) fn json(status: StatusCode, body: Bytes) -> Response {
+fn json(status: StatusCode, body: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -18,7 +18,7 @@ impl Operation for TakeDelivery {
     type Answer = Option<Delivery>;
 
     async fn run(&self, scope: &mut Scope<'_>) -> Result<Option<Delivery>, StoreError> {
-        let now = scope.sql.now().await?;
+        let now = scope.now().await?;
         let Some(mut delivery) = scope.sql.due_webhook(now).await? else {
             return Ok(None);
         };
@@ -61,7 +61,7 @@ impl Operation for SettleDelivery {
     type Answer = ();
 
     async fn run(&self, scope: &mut Scope<'_>) -> Result<(), StoreError> {
-        let now = scope.sql.now().await?;
+        let now = scope.now().await?;
         let (state, pause, error) = match &self.attempt {
             Attempt::Delivered => ("delivered", 0, None),
             Attempt::Again { pause, error } => ("due", *pause, Some(error)),

@@ -59,7 +59,7 @@ impl Operation for Enqueue {
     type Answer = Enqueued;
 
     async fn run(&self, scope: &mut Scope<'_>) -> Result<Enqueued, StoreError> {
-        let now = scope.sql.now().await?;
+        let now = scope.now().await?;
         if let Some(key) = &self.key
             && let Some(known) = scope.sql.key(key.name(), now).await?
         {
@@ -158,7 +158,7 @@ impl Operation for NameBatch {
     type Answer = bool;
 
     async fn run(&self, scope: &mut Scope<'_>) -> Result<bool, StoreError> {
-        let now = scope.sql.now().await?;
+        let now = scope.now().await?;
         match scope.sql.key(self.key.name(), now).await? {
             Some(known) => Ok(known.fingerprint == self.key.fingerprint),
             None => self.key.reserve("", now, scope).await.map(|()| true),

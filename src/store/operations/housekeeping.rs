@@ -1,7 +1,7 @@
 //! What any process does from time to time, whoever does it first: lost jobs back into the queue, old rows out.
 
 use super::work::settle;
-use super::{Operation, Scope, accepted, rfc_3339};
+use super::{Operation, Scope, rfc_3339};
 use crate::lifecycle::{Millis, Policy, State};
 use crate::store::StoreError;
 use async_trait::async_trait;
@@ -36,14 +36,14 @@ impl Operation for Sweep {
     type Answer = Swept;
 
     async fn run(&self, scope: &mut Scope<'_>) -> Result<Swept, StoreError> {
-        let now = scope.sql.now().await?;
+        let now = scope.now().await?;
         let mut swept = Swept::default();
         for _ in 0..SWEEP {
             let Some(row) = scope.sql.expired(now).await? else {
                 break;
             };
             let job = row.id.clone();
-            let Some(status) = accepted(row.status()?.expire(now, &self.policy)) else {
+            let Ok(status) = row.status()?.expire(now, &self.policy) else {
                 break;
             };
             match status.state {
@@ -80,7 +80,7 @@ impl Operation for Prune {
     type Answer = Pruned;
 
     async fn run(&self, scope: &mut Scope<'_>) -> Result<Pruned, StoreError> {
-        let now = scope.sql.now().await?;
+        let now = scope.now().await?;
         let before = rfc_3339(now - self.retention);
         let jobs = scope.sql.prune_jobs(&before, PRUNE).await?;
         Ok(Pruned {

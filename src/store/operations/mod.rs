@@ -1,7 +1,8 @@
 //! What is done to the store: each operation is a value that runs in one transaction, the same on every database.
 //!
 //! A transaction may run an operation again from the start (a batch that failed for another's sake, a conflict between
-//! servers), so an operation keeps no state of its own. Decisions about jobs are [`crate::lifecycle`]'s.
+//! servers), so an operation keeps no state of its own. Decisions about jobs are [`crate::lifecycle`]'s; one that is refused
+//! changes nothing, which is no failure of the store.
 
 mod delivery;
 mod enqueue;
@@ -17,7 +18,7 @@ pub use work::{Beat, Cancel, Canceled, Claim, Finish, ForgetWorkers, Held, Relea
 
 use super::statements::Statements;
 use super::{Change, Store, StoreError};
-use crate::lifecycle::{Millis, Refusal};
+use crate::lifecycle::Millis;
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,12 +30,25 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Scope<'a> {
     pub(super) sql: &'a mut dyn Statements,
     /// What to publish once it is on disk.
-    changes: &'a mut Vec<Change>,
+    pub(super) changes: Vec<Change>,
+    now: Option<Millis>,
 }
 
 impl<'a> Scope<'a> {
-    pub(super) fn new(sql: &'a mut dyn Statements, changes: &'a mut Vec<Change>) -> Self {
-        Self { sql, changes }
+    pub(super) fn new(sql: &'a mut dyn Statements) -> Self {
+        Self {
+            sql,
+            changes: Vec::new(),
+            now: None,
+        }
+    }
+
+    /// The transaction's moment, by the clock that the queue goes by.
+    async fn now(&mut self) -> Result<Millis, StoreError> {
+        match self.now {
+            Some(now) => Ok(now),
+            None => Ok(*self.now.insert(self.sql.now().await?)),
+        }
     }
 
     fn announce(&mut self, change: Change) {
@@ -94,9 +108,4 @@ fn rfc_3339(moment: Millis) -> String {
     jiff::Timestamp::from_millisecond(moment)
         .unwrap_or_default()
         .to_string()
-}
-
-/// A change that was refused changes nothing, which is no failure of the store.
-fn accepted<T>(change: Result<T, Refusal>) -> Option<T> {
-    change.ok()
 }

@@ -1,7 +1,7 @@
 //! What workers do to jobs, and what ends them from outside. Every write is fenced by the epoch of the worker's claim.
 
-use super::{Operation, Scope, accepted, rfc_3339};
-use crate::lifecycle::{DeviceKind, Ending, Millis, Policy, Refusal, State, Status, Work, takes};
+use super::{Operation, Scope, rfc_3339};
+use crate::lifecycle::{DeviceKind, Millis, Policy, Refusal, State, Status, Work, takes};
 use crate::store::statements::Ended;
 use crate::store::{Change, Claimed, Failure, JobOutcome, JobRecord, StoreError};
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ impl Operation for SeeWorker {
     type Answer = ();
 
     async fn run(&self, scope: &mut Scope<'_>) -> Result<(), StoreError> {
-        let until = scope.sql.now().await? + self.patience;
+        let until = scope.now().await? + self.patience;
         let device = self.device.as_str();
         Ok(scope.sql.see_worker(&self.worker, device, until).await?)
     }
@@ -56,7 +56,7 @@ impl Operation for Claim {
     type Answer = Option<Claimed>;
 
     async fn run(&self, scope: &mut Scope<'_>) -> Result<Option<Claimed>, StoreError> {
-        let now = scope.sql.now().await?;
+        let now = scope.now().await?;
         let live = scope.sql.live_devices(now).await?;
         let live: Vec<DeviceKind> = live.iter().filter_map(|text| text.parse().ok()).collect();
         let works = Work::ALL.map(|work| takes(self.device, work, &live).then_some(work));
@@ -65,7 +65,7 @@ impl Operation for Claim {
             return Ok(None);
         };
         let (job, status) = row.split()?;
-        let Some(status) = accepted(status.claim(&self.worker, now, &self.policy)) else {
+        let Ok(status) = status.claim(&self.worker, now, &self.policy) else {
             return Ok(None);
         };
         scope
@@ -106,11 +106,11 @@ impl Operation for Beat {
     type Answer = Held;
 
     async fn run(&self, scope: &mut Scope<'_>) -> Result<Held, StoreError> {
-        let now = scope.sql.now().await?;
+        let now = scope.now().await?;
         let Some(status) = status(&self.job, scope).await? else {
             return Ok(Held::Lost);
         };
-        let Some(status) = accepted(status.beat(self.epoch, now, &self.policy)) else {
+        let Ok(status) = status.beat(self.epoch, now, &self.policy) else {
             return Ok(Held::Lost);
         };
         scope
@@ -146,12 +146,7 @@ impl Operation for Finish {
         let Some(status) = status(&self.job, scope).await? else {
             return Ok(false);
         };
-        let ending = match self.outcome {
-            JobOutcome::Succeeded { .. } => Ending::Succeeded,
-            JobOutcome::Failed(_) => Ending::Failed,
-            JobOutcome::Canceled => Ending::Canceled,
-        };
-        let Some(status) = accepted(status.finish(self.epoch, ending)) else {
+        let Ok(status) = status.finish(self.epoch, self.outcome.ending()) else {
             return Ok(false);
         };
         end(&self.job, &status, &self.outcome, scope).await?;
@@ -171,9 +166,9 @@ impl Operation for Release {
     type Answer = ();
 
     async fn run(&self, scope: &mut Scope<'_>) -> Result<(), StoreError> {
-        let now = scope.sql.now().await?;
+        let now = scope.now().await?;
         if let Some(status) = status(&self.job, scope).await?
-            && let Some(status) = accepted(status.release(self.epoch, now))
+            && let Ok(status) = status.release(self.epoch, now)
         {
             settle(&self.job, &status, scope).await?;
         }
@@ -261,7 +256,7 @@ async fn end(
     outcome: &JobOutcome,
     scope: &mut Scope<'_>,
 ) -> Result<(), StoreError> {
-    let now = scope.sql.now().await?;
+    let now = scope.now().await?;
     let finished_at = rfc_3339(now);
     let mut ended = Ended {
         finished_at: Some(&finished_at),

@@ -3,27 +3,17 @@
 use super::document::ScheduleDocument;
 use super::effective::Effective;
 use super::request::OptimizeRequest;
+use crate::lifecycle::State;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-
-/// Where a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum JobState {
-    Queued,
-    Running,
-    Succeeded,
-    Failed,
-    Canceled,
-}
 
 /// An optimisation request on its way to a schedule.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct JobDocument {
     /// A ULID.
     pub id: String,
-    pub state: JobState,
+    pub state: State,
     /// Digest of the effective request: two requests with the same digest are one job.
     pub digest: String,
     #[schema(value_type = Effective)]
@@ -79,7 +69,7 @@ pub struct DryRun {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct JobSummary {
     pub id: String,
-    pub state: JobState,
+    pub state: State,
     pub digest: String,
     pub model: String,
     pub solver: String,

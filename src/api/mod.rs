@@ -26,8 +26,8 @@ pub use document::{
 pub use effective::{Effective, EffectiveSolver, Plan, SearchSettings, resolve};
 pub use invalid::{Invalid, InvalidField};
 pub use job::{
-    BatchRequest, DryRun, JobDocument, JobError, JobList, JobProgress, JobState, JobSummary,
-    ModelList, ScheduleList, ScheduleSummary,
+    BatchRequest, DryRun, JobDocument, JobError, JobList, JobProgress, JobSummary, ModelList,
+    ScheduleList, ScheduleSummary,
 };
 pub use limits::{MAX_NFE, MAX_WORK};
 pub use model::{Model, ModelId, ModelInfo, ModelRequest};

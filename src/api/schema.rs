@@ -1,7 +1,9 @@
 //! OpenAPI schemas that no derive gives: pure domain types, which do not know about OpenAPI, and string-or-object fields.
 
 use super::request::{ModelObject, ModelRef, Nfe, SolverName, SolverObject, SolverRef};
+use crate::lifecycle::State;
 use crate::schedule::{Prediction, Terminal};
+use std::borrow::Cow;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Ref, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -25,6 +27,18 @@ impl PartialSchema for Terminal {
 }
 
 impl ToSchema for Terminal {}
+
+impl PartialSchema for State {
+    fn schema() -> RefOr<Schema> {
+        string_enum("Where a job is.", &Self::ALL.map(Self::as_str))
+    }
+}
+
+impl ToSchema for State {
+    fn name() -> Cow<'static, str> {
+        "JobState".into()
+    }
+}
 
 impl PartialSchema for Prediction {
     fn schema() -> RefOr<Schema> {

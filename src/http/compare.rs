@@ -34,6 +34,14 @@ pub async fn compare(
         let detail = format!("at most {MAX_GIVEN} lists are compared at a time");
         return Err(InvalidField::new("/given", detail).into());
     }
+    let treatment = [
+        ("priority", request.request.priority.is_some()),
+        ("webhook", request.request.webhook.is_some()),
+    ];
+    if let Some((field, _)) = treatment.iter().find(|(_, is_given)| *is_given) {
+        let detail = "is for jobs, and a comparison is answered at once: remove it";
+        return Err(InvalidField::new(format!("/request/{field}"), detail).into());
+    }
     let effective = app.effective(&request.request).await?;
     let noise = NoiseSchedule::new(&effective.noise.spec())
         .map_err(|error| InvalidField::new("/request/model", error.to_string()))?;

@@ -1,7 +1,6 @@
 //! A job as it is shown, and a schedule as it is stored.
 
-use crate::api::{JobDocument, JobError, JobState, JobSummary, ScheduleDocument};
-use crate::lifecycle::State;
+use crate::api::{JobDocument, JobError, JobSummary, ScheduleDocument};
 use crate::store::{Failure, JobLine, JobOutcome, JobRecord, ScheduleRecord};
 use serde_json::value::RawValue;
 
@@ -18,7 +17,7 @@ pub fn document(job: &JobRecord) -> JobDocument {
     };
     JobDocument {
         id: job.id.clone(),
-        state: job.status.state.into(),
+        state: job.status.state,
         digest: job.digest.clone(),
         request: raw(&job.request),
         cached: false,
@@ -38,30 +37,6 @@ fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).expect("stored documents are JSON")
 }
 
-impl From<State> for JobState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Queued => Self::Queued,
-            State::Running => Self::Running,
-            State::Succeeded => Self::Succeeded,
-            State::Failed => Self::Failed,
-            State::Canceled => Self::Canceled,
-        }
-    }
-}
-
-impl From<JobState> for State {
-    fn from(state: JobState) -> Self {
-        match state {
-            JobState::Queued => Self::Queued,
-            JobState::Running => Self::Running,
-            JobState::Succeeded => Self::Succeeded,
-            JobState::Failed => Self::Failed,
-            JobState::Canceled => Self::Canceled,
-        }
-    }
-}
-
 impl From<&Failure> for JobError {
     fn from(failure: &Failure) -> Self {
         Self {
@@ -76,7 +51,7 @@ impl From<JobLine> for JobSummary {
         Self {
             href: format!("/v1/jobs/{}", line.id),
             id: line.id,
-            state: line.state.into(),
+            state: line.state,
             digest: line.digest,
             model: line.model,
             solver: line.solver,

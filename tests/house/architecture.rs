@@ -9,8 +9,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("schedule", &[]),
     ("objective", &["schedule"]),
     ("hso", &["objective", "schedule"]),
-    // The contract resolves requests against the published defaults of search and spacing.
-    ("api", &["hso", "objective", "schedule"]),
+    // The contract resolves requests against the published defaults of search and spacing, and shows the states of jobs.
+    ("api", &["hso", "lifecycle", "objective", "schedule"]),
     ("optimize", &["api", "hso", "objective", "schedule"]),
     ("lifecycle", &[]),
     // The store applies the queue's rules inside its transactions.

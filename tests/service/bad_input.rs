@@ -62,6 +62,12 @@ fn wrong_bodies() -> Vec<(String, u16, &'static str)> {
         (with("generations", json!(0)), 422, "/generations"),
         (with("start_sigma", json!(1e9)), 422, "/start_sigma"),
         (with("resample", json!(true)), 422, "/resample"),
+        (with("priority", json!(10)), 422, "/priority"),
+        (
+            with("webhook", json!("https://example.com")),
+            422,
+            "/webhook",
+        ),
         (with("typo", json!(1)), 422, "/typo"),
         (
             noise(json!({"kind": "linear", "beta_start": 0.1})),

@@ -298,6 +298,13 @@ async fn schedules_are_compared_with_rules_and_given_lists() {
         );
     }
     assert!(value("karras").is_some() && value("ays_sd15").is_some());
+    let mut urgent = json!({"request": request(5)});
+    urgent["request"]["priority"] = json!(5);
+    let (status, problem) = json(server.post("/v1/compare", &urgent).send().await.unwrap()).await;
+    assert_eq!(
+        (status, &problem["errors"][0]["pointer"]),
+        (422, &json!("/request/priority"))
+    );
     let rising = json!({"request": request(5), "given": [{"name": "bad", "sigmas": [1.0, 5.0]}]});
     let (status, problem) = json(server.post("/v1/compare", &rising).send().await.unwrap()).await;
     assert_eq!(

@@ -10,7 +10,7 @@ use super::App;
 use super::extract::{Path, Query};
 use super::page::Page;
 use super::problem::Problem;
-use crate::api::{JobDocument, JobList, JobState, JobSummary};
+use crate::api::{JobDocument, JobList, JobSummary};
 use crate::jobs::document;
 use crate::lifecycle;
 use crate::store::operations::Canceled;
@@ -50,7 +50,7 @@ pub async fn show(
 pub struct ListQuery {
     /// Jobs in this state only.
     #[param(inline)]
-    state: Option<JobState>,
+    state: Option<lifecycle::State>,
     /// Jobs for this model only.
     model: Option<String>,
     /// Where the page before ended.
@@ -74,7 +74,7 @@ pub async fn list(
 ) -> Result<axum::Json<JobList>, Problem> {
     let page = Page::of(query.limit);
     let filter = JobFilter {
-        state: query.state.map(Into::into),
+        state: query.state,
         model: query.model,
     };
     let lines = app

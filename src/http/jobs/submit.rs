@@ -76,6 +76,7 @@ pub async fn submit(
     let preference = Preference::of(&headers);
     let request: OptimizeRequest = parse(&body)?;
     if query.dry_run {
+        app.check_delivery(&request)?;
         let effective = app.effective(&request).await?;
         let answer = DryRun {
             digest: effective.digest().to_string(),

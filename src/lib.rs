@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod denoiser;
 pub mod hso;
 pub mod http;
 pub mod jobs;
@@ -14,6 +15,7 @@ pub mod lifecycle;
 pub mod objective;
 pub mod optimize;
 pub mod schedule;
+pub mod solver;
 pub mod store;
 pub mod telemetry;
 pub mod webhooks;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 const EDGES: &[(&str, &[&str])] = &[
     ("schedule", &[]),
     ("objective", &["schedule"]),
+    ("solver", &["schedule"]),
+    ("denoiser", &["schedule", "solver"]),
     ("hso", &["objective", "schedule"]),
     // The contract resolves requests against the published defaults of search and spacing, and shows the states of jobs.
     ("api", &["hso", "lifecycle", "objective", "schedule"]),
@@ -54,11 +56,12 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
     ("moka", &["store"]),
     ("axum", &["http"]),
+    ("candle_core", &["denoiser"]),
     ("tower_http", &["http"]),
     ("utoipa", &["api", "http"]),
     ("clap", &["cli", "main", "telemetry"]),
     ("anyhow", &["cli"]),
-    ("rayon", &["hso", "jobs"]),
+    ("rayon", &["denoiser", "hso", "jobs"]),
     ("tokio", &["cli", "http", "jobs", "store", "webhooks"]),
     ("jiff", &["http", "jobs", "optimize", "store", "webhooks"]),
     ("futures_util", &["http"]),
@@ -69,7 +72,7 @@ const OWNERS: &[(&str, &[&str])] = &[
 ];
 
 /// What pure modules may name besides this crate.
-const PURE: &[&str] = &["schedule", "objective", "hso", "lifecycle"];
+const PURE: &[&str] = &["schedule", "solver", "objective", "hso", "lifecycle"];
 const PURE_CRATES: &[&str] = &["std", "serde", "thiserror", "rayon", "libm", "rand_chacha"];
 
 /// The product's files by module; a file of tests is no part of it.

@@ -1,0 +1,45 @@
+//! Models that a sampler can call: a batch of noisy samples in, the clean ones they predict out.
+//!
+//! The only place that knows candle. Batches live in the host's memory as f32, so that samplers, errors and searches are plain
+//! arithmetic; a network uploads and downloads them, which costs nothing beside its own work.
+
+mod batch;
+
+pub use batch::Batch;
+
+use crate::solver::Level;
+
+/// What the samples of a batch are conditioned on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conditioning {
+    /// Nothing; a class-conditional network is called with its null class.
+    None,
+    /// A class label for every sample.
+    Classes(Vec<u32>),
+}
+
+/// A denoiser at work: thread-safe, one batch a call.
+pub trait Denoiser: Send + Sync {
+    /// Shape of one sample: channels, height and width of an image; the dimension of a point.
+    fn shape(&self) -> &[usize];
+
+    /// Class labels it can be conditioned on: `0..classes`; 0 for an unconditional one.
+    fn classes(&self) -> u32;
+
+    /// `E[x_0 | x_t]` of every sample, all at one noise level.
+    fn denoise(
+        &self,
+        x: &Batch,
+        level: &Level,
+        conditioning: &Conditioning,
+    ) -> Result<Batch, DenoiserError>;
+}
+
+/// Why a denoiser gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DenoiserError {
+    #[error("{device} is out of memory; lower the number of samples or free the device")]
+    OutOfMemory { device: String },
+    #[error("the denoiser failed: {0}")]
+    Failed(String),
+}

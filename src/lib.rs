@@ -6,6 +6,7 @@
 //! `lifecycle` are pure: arithmetic on their arguments, the same bits on every machine.
 
 pub mod api;
+pub mod calibrate;
 pub mod cli;
 pub mod denoiser;
 pub mod hso;

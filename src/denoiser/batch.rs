@@ -34,9 +34,24 @@ impl Batch {
         self.samples
     }
 
+    /// Numbers in a sample.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.data.len() / self.samples
+    }
+
+    /// The first `count` samples.
+    ///
+    /// # Panics
+    /// When there are fewer, or for none.
+    #[must_use]
+    pub fn first(&self, count: usize) -> Self {
+        Self::new(self.data[..count * self.size()].to_vec(), count)
+    }
+
     /// The samples, each a slice in the denoiser's shape, row by row.
     pub fn iter(&self) -> std::slice::ChunksExact<'_, f32> {
-        self.data.chunks_exact(self.data.len() / self.samples)
+        self.data.chunks_exact(self.size())
     }
 }
 

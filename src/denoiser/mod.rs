@@ -4,8 +4,12 @@
 //! arithmetic; a network uploads and downloads them, which costs nothing beside its own work.
 
 mod batch;
+mod guidance;
+mod mixture;
 
 pub use batch::Batch;
+pub use guidance::Guided;
+pub use mixture::Mixture;
 
 use crate::solver::Level;
 

@@ -1,0 +1,137 @@
+//! The samples a schedule is judged on: fixed starting noise and conditioning, and one rollout of a solver from them.
+//!
+//! A sample is the same whatever the schedule, the solver and the number of samples beside it, so that errors differ by
+//! schedule alone; sets with different seeds share nothing. Every call of the denoiser first looks whether to stop.
+
+use super::{CalibrateError, Phase, Progress};
+use crate::denoiser::{Batch, Conditioning, Denoiser};
+use crate::schedule::{NoiseSchedule, Schedule};
+use crate::solver::{self, BrownianTree, Level, Solver, Space};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A denoiser at work for one calibration: counts what it evaluates, tells how far it is, and stops when asked to.
+pub(super) struct Bench<'a> {
+    pub noise: &'a NoiseSchedule,
+    denoiser: &'a dyn Denoiser,
+    stop: &'a AtomicBool,
+    observe: &'a mut dyn FnMut(&Progress),
+    progress: Progress,
+}
+
+/// Starting noise, conditioning and random paths.
+#[derive(Clone, Debug)]
+pub(super) struct SampleSet {
+    /// Standard normal numbers.
+    noise: Batch,
+    conditioning: Conditioning,
+    seed: u64,
+}
+
+impl SampleSet {
+    /// `count` samples; labels go round, so that every class has its share.
+    pub fn new(denoiser: &dyn Denoiser, labels: &[u32], seed: u64, count: usize) -> Self {
+        let size = denoiser.shape().iter().product();
+        let noise = (0..count as u64)
+            .flat_map(|sample| solver::normals(seed, sample, size))
+            .collect();
+        let conditioning = if labels.is_empty() {
+            Conditioning::None
+        } else {
+            Conditioning::Classes(labels.iter().copied().cycle().take(count).collect())
+        };
+        Self {
+            noise: Batch::new(noise, count),
+            conditioning,
+            seed,
+        }
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.noise.samples()
+    }
+
+    /// The first `count` of them.
+    pub fn first(&self, count: usize) -> Self {
+        Self {
+            noise: self.noise.first(count),
+            conditioning: match &self.conditioning {
+                Conditioning::None => Conditioning::None,
+                Conditioning::Classes(labels) => Conditioning::Classes(labels[..count].to_vec()),
+            },
+            seed: self.seed,
+        }
+    }
+}
+
+impl<'a> Bench<'a> {
+    pub fn new(
+        noise: &'a NoiseSchedule,
+        denoiser: &'a dyn Denoiser,
+        stop: &'a AtomicBool,
+        observe: &'a mut dyn FnMut(&Progress),
+    ) -> Self {
+        Self {
+            noise,
+            denoiser,
+            stop,
+            observe,
+            progress: Progress {
+                phase: Phase::Teacher,
+                evaluations: 0,
+                planned: 1,
+                best_error: None,
+            },
+        }
+    }
+
+    /// Begins a phase that takes `evaluations`, with `after` more to follow in later ones.
+    pub fn begin(&mut self, phase: Phase, evaluations: u64, after: u64) {
+        self.progress.phase = phase;
+        self.progress.planned = self.progress.evaluations + evaluations + after;
+    }
+
+    /// Tells the lowest error that is known so far.
+    pub fn found(&mut self, error: f64) {
+        let best = self.progress.best_error.get_or_insert(error);
+        *best = best.min(error);
+    }
+
+    /// Denoiser evaluations so far, one a sample.
+    pub fn evaluations(&self) -> u64 {
+        self.progress.evaluations
+    }
+
+    /// Samples at the end of a schedule.
+    pub fn run(
+        &mut self,
+        solver: Solver,
+        schedule: &Schedule,
+        set: &SampleSet,
+    ) -> Result<Batch, CalibrateError> {
+        let levels = solver::levels(self.noise, schedule);
+        let start = Batch::combine(&[(starting_scale(&levels[0]), &set.noise)]);
+        let mut brownian = BrownianTree::new(set.seed, set.len(), set.noise.size());
+        solver::sample(solver, &levels, start, &mut brownian, &mut |x, level| {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(CalibrateError::Stopped);
+            }
+            let clean = self.denoiser.denoise(x, level, &set.conditioning)?;
+            self.progress.evaluations += set.len() as u64;
+            (self.observe)(&self.progress);
+            if clean.data().iter().all(|v| v.is_finite()) {
+                Ok(clean)
+            } else {
+                Err(CalibrateError::NotFinite {
+                    timestep: level.timestep,
+                })
+            }
+        })
+    }
+}
+
+/// Standard deviation of the noise sampling starts from: 1 where the model's own noise is at most that (variance-preserving and
+/// flow models, wherever they start), the noise level itself for EDM models.
+fn starting_scale(level: &Level) -> f64 {
+    level.sigma.max(1.0)
+}

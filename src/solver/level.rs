@@ -32,6 +32,12 @@ impl Level {
         }
     }
 
+    /// Whether there is no noise left.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.sigma == 0.0
+    }
+
     /// Half log-SNR; infinite at a clean end, minus infinity at pure noise.
     #[must_use]
     pub fn lambda(&self) -> f64 {

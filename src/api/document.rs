@@ -1,8 +1,9 @@
 //! The answer: a schedule with everything a user needs to judge it. Its id is the digest of all but its provenance.
 
 use super::digest::Digest;
-use super::effective::EffectiveSolver;
+use super::calibration::{CalibrationReport, MeasuredError};
 use super::request::{MethodName, Nfe, ObjectiveName};
+use super::solver::EffectiveSolver;
 use crate::schedule::Terminal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,7 +21,7 @@ pub struct ScheduleDocument {
     pub terminal: Terminal,
     /// Model time in (0, 1]; null at a clean end.
     pub t: Vec<Option<f64>>,
-    /// What the network is called with.
+    /// What the network is called with, one entry a point it is called at; heun calls it twice at all but a last one.
     pub timesteps: Vec<f64>,
     /// Noise levels: sigma/alpha for VP and EDM, the final shifted sigma for flow models.
     pub sigmas: Vec<f64>,
@@ -39,6 +40,12 @@ pub struct ScheduleDocument {
     pub psi: Option<PsiReport>,
     /// Every rule that applies to this model, scored by the same proxy. Proxies are no measured errors.
     pub baselines: Vec<Baseline>,
+    /// Calibrated schedules: the measured error of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<MeasuredError>,
+    /// Calibrated schedules: what was measured, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationReport>,
     pub warnings: Vec<Warning>,
     pub provenance: Provenance,
 }
@@ -113,7 +120,7 @@ pub struct Provenance {
     pub version: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// Fitness evaluations.
+    /// Fitness evaluations of a search, denoiser evaluations (one a sample) of a calibration.
     pub evaluations: u64,
     pub elapsed_ms: f64,
     pub device: String,

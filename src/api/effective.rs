@@ -4,6 +4,7 @@
 //! the queue and check it against its digest. Its canonical digest is the cache key, so every setting that changes an answer is in it and nothing else is.
 
 use super::ALGORITHM_REVISION;
+use super::calibration::{Calibration, DenoiserFacts};
 use super::digest::Digest;
 use super::invalid::{Invalid, InvalidField};
 use super::limits::{
@@ -13,9 +14,8 @@ use super::limits::{
 use super::model::Model;
 use super::noise::NoiseFields;
 use super::ranges::{resolve_bounds, within};
-use super::request::{
-    MethodName, Nfe, ObjectiveName, OptimizeRequest, SolverName, SolverRef, SolverVariant,
-};
+use super::request::{MethodName, Nfe, ObjectiveName, OptimizeRequest};
+use super::solver::{EffectiveSolver, SolverName};
 use crate::hso::Bounds;
 use crate::objective::spacing::published_d_min;
 use crate::schedule::Terminal;
@@ -39,18 +39,10 @@ pub struct Effective {
     pub nfe: Nfe,
     pub terminal: Terminal,
     pub snap: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrate: Option<Calibration>,
     #[serde(flatten)]
     pub plan: Plan,
-}
-
-/// A solver with its options written out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct EffectiveSolver {
-    pub name: SolverName,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub order: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub variant: Option<SolverVariant>,
 }
 
 /// How the schedule is found.
@@ -102,6 +94,14 @@ impl Effective {
         Digest::of(self)
     }
 
+    /// Points of its schedule.
+    #[must_use]
+    pub fn points(&self) -> usize {
+        self.solver
+            .points(self.terminal, self.nfe)
+            .unwrap_or_else(|_| self.terminal.points(usize::from(self.nfe.get())))
+    }
+
     /// Estimated work at most, in units of about a microsecond on one core.
     #[must_use]
     pub fn cost(&self) -> u64 {
@@ -123,6 +123,9 @@ impl Effective {
     /// The name of the method.
     #[must_use]
     pub fn method(&self) -> MethodName {
+        if self.calibrate.is_some() {
+            return MethodName::Calibrated;
+        }
         match self.plan {
             Plan::Hso(_) => MethodName::Hso,
             Plan::HsoConstrained(_) => MethodName::HsoConstrained,
@@ -131,13 +134,19 @@ impl Effective {
     }
 }
 
-/// Reads a request. `registered` is the noise of the model that its id names, where that is not a built-in one.
-pub fn resolve(
-    request: &OptimizeRequest,
-    registered: Option<&NoiseFields>,
-) -> Result<Effective, Invalid> {
-    let model = Model::find(&request.model, registered)?;
-    let solver = resolve_solver(&request.solver)?;
+/// What is known about the model a request names.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Noise of a model that is not built in.
+    pub noise: Option<NoiseFields>,
+    /// Its denoiser, where there is one at hand.
+    pub denoiser: Option<DenoiserFacts>,
+}
+
+/// Reads a request about a model of which that much is known.
+pub fn resolve(request: &OptimizeRequest, known: &Known) -> Result<Effective, Invalid> {
+    let model = Model::find(&request.model, known.noise.as_ref())?;
+    let solver = EffectiveSolver::resolve(&request.solver)?;
     let plan = resolve_plan(request, &model)?;
     let snap = request.snap.unwrap_or(false);
     if snap && model.noise.grid_steps().is_none() {
@@ -147,17 +156,23 @@ pub fn resolve(
         )
         .into());
     }
+    let terminal = match &plan {
+        Plan::Published { .. } => Terminal::Denoise,
+        _ => request.terminal.unwrap_or(solver.name.default_terminal()),
+    };
+    let calibrate = resolve_calibration(request, solver, &plan, known)?;
+    if calibrate.is_none() {
+        solver.points(terminal, request.nfe)?;
+    }
     let effective = Effective {
         algorithm_revision: ALGORITHM_REVISION,
         model: model.id,
         noise: NoiseFields::from(&model.spec),
         solver,
         nfe: request.nfe,
-        terminal: match &plan {
-            Plan::Published { .. } => Terminal::Denoise,
-            _ => request.terminal.unwrap_or(default_terminal(solver.name)),
-        },
+        terminal,
         snap,
+        calibrate,
         plan,
     };
     if effective.cost() > MAX_WORK {
@@ -173,43 +188,37 @@ pub fn resolve(
     Ok(effective)
 }
 
-/// The paper's conventions; `dpmpp_2m` like `unipc`.
-fn default_terminal(solver: SolverName) -> Terminal {
-    match solver {
-        SolverName::Ddim => Terminal::Denoise,
-        SolverName::Unipc | SolverName::Dpmpp2m => Terminal::TMin,
-    }
-}
-
-fn resolve_solver(solver: &SolverRef) -> Result<EffectiveSolver, Invalid> {
-    let (name, order, variant) = match solver {
-        SolverRef::Name(name) => (*name, None, None),
-        SolverRef::Object(object) => (object.name, object.order, object.variant),
+fn resolve_calibration(
+    request: &OptimizeRequest,
+    solver: EffectiveSolver,
+    plan: &Plan,
+    known: &Known,
+) -> Result<Option<Calibration>, Invalid> {
+    let Some(fields) = &request.calibrate else {
+        return if solver.name == SolverName::Auto {
+            let detail = "auto chooses by measured error: ask for it with `calibrate`";
+            Err(InvalidField::new("/solver", detail).into())
+        } else {
+            Ok(None)
+        };
     };
-    if name != SolverName::Unipc {
-        for (field, given) in [("order", order.is_some()), ("variant", variant.is_some())] {
-            if given {
-                return Err(InvalidField::new(
-                    format!("/solver/{field}"),
-                    format!("is an option of unipc, not of {}: remove it", name.as_str()),
-                )
-                .into());
-            }
-        }
-        return Ok(EffectiveSolver {
-            name,
-            order: None,
-            variant: None,
-        });
+    if matches!(plan, Plan::Published { .. }) {
+        let detail = "this model answers with its published schedule, which is not refined: remove it, or ask for \
+                      \"method\": \"hso\"";
+        return Err(InvalidField::new("/calibrate", detail).into());
     }
-    if order.is_some_and(|order| !(1..=3).contains(&order)) {
-        return Err(InvalidField::new("/solver/order", "must be 1, 2 or 3").into());
+    let Some(denoiser) = &known.denoiser else {
+        let detail = "there is no denoiser for this model: use a model that has one (GET /v1/models, `fewstep models`), or put its \
+                      diffusers folder under the models root and name that";
+        return Err(InvalidField::new("/calibrate", detail).into());
+    };
+    let mut wrong = Vec::new();
+    let calibration = Calibration::resolve(fields, request, solver, denoiser, &mut wrong);
+    if wrong.is_empty() {
+        Ok(Some(calibration))
+    } else {
+        Err(Invalid(wrong))
     }
-    Ok(EffectiveSolver {
-        name,
-        order: Some(order.unwrap_or(3)),
-        variant: Some(variant.unwrap_or(SolverVariant::Bh2)),
-    })
 }
 
 fn resolve_plan(request: &OptimizeRequest, model: &Model) -> Result<Plan, Invalid> {
@@ -223,6 +232,10 @@ fn resolve_plan(request: &OptimizeRequest, model: &Model) -> Result<Plan, Invali
         MethodName::Hso => resolve_search(request, model, false).map(Plan::Hso),
         MethodName::HsoConstrained => {
             resolve_search(request, model, true).map(Plan::HsoConstrained)
+        }
+        MethodName::Calibrated => {
+            let detail = "is what answers say: ask for it with `calibrate`";
+            Err(InvalidField::new("/method", detail).into())
         }
     }
 }

@@ -47,12 +47,15 @@ pub struct JobError {
 /// How far a running job is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobProgress {
-    /// What is being done.
+    /// What is being done: `search`; `teacher`, `screening`, `refining`, `validation` of a calibration.
     pub phase: String,
-    /// Share of the most generations allowed.
+    /// Share done: of the most generations allowed, or of the denoiser evaluations planned.
     pub fraction: f64,
-    /// Null until something usable was found.
+    /// Searches: null until something usable was found.
     pub best_fitness: Option<f64>,
+    /// Calibrations: lowest error so far on the noise the search sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_error: Option<f64>,
     pub evaluations: u64,
 }
 

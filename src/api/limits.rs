@@ -18,3 +18,12 @@ pub(super) const D_MIN: (f64, f64) = (0.0, 1.0);
 pub(super) const MAX_SEED: u64 = (1 << 53) - 1;
 /// Betas or `alphas_cumprod` entries of an inline table.
 pub(super) const MAX_TABLE: usize = 10_000;
+
+pub(super) const SAMPLES: (u32, u32) = (4, 1024);
+pub(super) const VALIDATION_SAMPLES: (u32, u32) = (2, 4096);
+pub(super) const BUDGET: (u32, u32) = (0, 2000);
+pub(super) const GUIDANCE_SCALE: (f64, f64) = (0.0, 30.0);
+/// Denoiser evaluations of a schedule that calibrations take.
+pub(super) const MAX_CALIBRATED_NFE: u16 = 32;
+/// Denoiser evaluations a calibration's search may take, one a sample.
+pub(super) const MAX_EVALUATIONS: u64 = 2_000_000;

@@ -4,6 +4,7 @@
 //! filled in and limits checked; its canonical digest is the cache key. [`ScheduleDocument`] is the answer, the same bytes
 //! over HTTP and from the command line. Called by `optimize`, `jobs`, `http` and `cli`; knows no transport.
 
+mod calibration;
 mod comparison;
 mod digest;
 mod document;
@@ -16,14 +17,18 @@ mod noise;
 mod ranges;
 mod request;
 mod schema;
+mod solver;
 
+pub use calibration::{
+    CalibrateFields, Calibration, CalibrationReport, DenoiserFacts, MeasuredCandidate, MeasuredError, Teacher,
+};
 pub use comparison::{CompareRequest, Comparison, ComparisonRow, GivenSigmas};
 pub use digest::{Digest, DigestError};
 pub use document::{
     Baseline, Fitness, Provenance, PsiReport, ScheduleDocument, SearchReport, SpacingReport,
     Warning,
 };
-pub use effective::{Effective, EffectiveSolver, Plan, SearchSettings, resolve};
+pub use effective::{Effective, Known, Plan, SearchSettings, resolve};
 pub use invalid::{Invalid, InvalidField};
 pub use job::{
     BatchRequest, DryRun, JobDocument, JobError, JobList, JobProgress, JobSummary, ModelList,
@@ -34,8 +39,8 @@ pub use model::{Model, ModelId, ModelInfo, ModelRequest};
 pub use noise::{NoiseFields, NoiseKind};
 pub use request::{
     BoundsFields, MethodName, ModelObject, ModelRef, Nfe, ObjectiveName, OptimizeRequest,
-    SolverName, SolverObject, SolverRef, SolverVariant,
 };
+pub use solver::{EffectiveSolver, SolverName, SolverObject, SolverRef, SolverVariant};
 
 /// Raised whenever the same effective request would give another schedule than before; part of every digest.
 pub const ALGORITHM_REVISION: u32 = 1;

@@ -1,7 +1,9 @@
 //! The optimisation request as it comes over the wire: three fields are enough, an unknown one is an error.
 
+use super::calibration::CalibrateFields;
 use super::limits::MAX_NFE;
 use super::noise::NoiseFields;
+use super::solver::{SolverName, SolverObject, SolverRef};
 use crate::schedule::Terminal;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -47,6 +49,8 @@ pub struct OptimizeRequest {
     pub snap: Option<bool>,
     /// Distilled models: stretch the published schedule to another NFE. Default false.
     pub resample: Option<bool>,
+    /// Refine the schedule against the model itself, where the service has its denoiser; `{}` for the defaults.
+    pub calibrate: Option<CalibrateFields>,
     /// Place in the queue, -9 to 9: every point is worth a minute of waiting. Default 0. No part of the digest.
     pub priority: Option<i64>,
     /// Called when the job has ended (Standard Webhooks), where the service is set up for it. No part of the digest.
@@ -124,6 +128,8 @@ pub enum MethodName {
     HsoConstrained,
     /// The schedule a distilled model was trained for.
     Published,
+    /// In answers: chosen by its measured error. Ask for it with `calibrate`.
+    Calibrated,
 }
 
 /// What the lower level minimises.
@@ -136,71 +142,6 @@ pub enum ObjectiveName {
     UnipcBound,
     /// Its midpoint variant, which collapses without the penalty.
     UnipcMidpoint,
-}
-
-/// Samplers by the field's names; `euler` is read as `ddim`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SolverName {
-    #[serde(alias = "euler")]
-    Ddim,
-    Unipc,
-    #[serde(rename = "dpmpp_2m")]
-    Dpmpp2m,
-}
-
-impl SolverName {
-    pub const ALL: [Self; 3] = [Self::Ddim, Self::Unipc, Self::Dpmpp2m];
-
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ddim => "ddim",
-            Self::Unipc => "unipc",
-            Self::Dpmpp2m => "dpmpp_2m",
-        }
-    }
-}
-
-impl std::str::FromStr for SolverName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "ddim" | "euler" => Ok(Self::Ddim),
-            "unipc" => Ok(Self::Unipc),
-            "dpmpp_2m" => Ok(Self::Dpmpp2m),
-            _ => Err(format!(
-                "unknown solver `{text}`; use ddim (or euler), unipc or dpmpp_2m"
-            )),
-        }
-    }
-}
-
-/// `UniPC`'s `B(h)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SolverVariant {
-    Bh1,
-    Bh2,
-}
-
-/// A solver by name, or with options.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SolverRef {
-    Name(SolverName),
-    Object(SolverObject),
-}
-
-/// A solver with options.
-#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SolverObject {
-    pub name: SolverName,
-    /// `unipc` only, 1 to 3. Default 3.
-    pub order: Option<u8>,
-    /// `unipc` only. Default `bh2`.
-    pub variant: Option<SolverVariant>,
 }
 
 /// A model by id, or an inline description.
@@ -303,6 +244,7 @@ impl OptimizeRequest {
             start_sigma: None,
             snap: None,
             resample: None,
+            calibrate: None,
             priority: None,
             webhook: None,
         }

@@ -1,6 +1,7 @@
 //! OpenAPI schemas that no derive gives: pure domain types, which do not know about OpenAPI, and string-or-object fields.
 
-use super::request::{ModelObject, ModelRef, Nfe, SolverName, SolverObject, SolverRef};
+use super::request::{ModelObject, ModelRef, Nfe};
+use super::solver::{SolverName, SolverObject, SolverRef};
 use crate::lifecycle::State;
 use crate::schedule::{Prediction, Terminal};
 use std::borrow::Cow;

@@ -9,6 +9,9 @@ use crate::schedule::{NoiseSchedule, Schedule};
 use crate::solver::{self, BrownianTree, Level, Solver, Space};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Stream of a sample's starting noise; its random path uses those that number the nodes of a tree.
+const START: u64 = u64::MAX;
+
 /// A denoiser at work for one calibration: counts what it evaluates, tells how far it is, and stops when asked to.
 pub(super) struct Bench<'a> {
     pub noise: &'a NoiseSchedule,
@@ -24,15 +27,19 @@ pub(super) struct SampleSet {
     /// Standard normal numbers.
     noise: Batch,
     conditioning: Conditioning,
-    seed: u64,
+    /// One a sample: its starting noise and its random path come from it.
+    seeds: Vec<u64>,
 }
 
 impl SampleSet {
     /// `count` samples; labels go round, so that every class has its share.
     pub fn new(denoiser: &dyn Denoiser, labels: &[u32], seed: u64, count: usize) -> Self {
         let size = denoiser.shape().iter().product();
-        let noise = (0..count as u64)
-            .flat_map(|sample| solver::normals(seed, sample, size))
+        let seeds: Vec<u64> = (0..count as u64).map(|k| (seed << 32) | k).collect();
+        let noise = seeds
+            .iter()
+            .flat_map(|&seed| solver::normals(seed, START, size))
+            .map(|z| z as f32)
             .collect();
         let conditioning = if labels.is_empty() {
             Conditioning::None
@@ -42,7 +49,7 @@ impl SampleSet {
         Self {
             noise: Batch::new(noise, count),
             conditioning,
-            seed,
+            seeds,
         }
     }
 
@@ -59,7 +66,7 @@ impl SampleSet {
                 Conditioning::None => Conditioning::None,
                 Conditioning::Classes(labels) => Conditioning::Classes(labels[..count].to_vec()),
             },
-            seed: self.seed,
+            seeds: self.seeds[..count].to_vec(),
         }
     }
 }
@@ -111,7 +118,10 @@ impl<'a> Bench<'a> {
     ) -> Result<Batch, CalibrateError> {
         let levels = solver::levels(self.noise, schedule);
         let start = Batch::combine(&[(starting_scale(&levels[0]), &set.noise)]);
-        let mut brownian = BrownianTree::new(set.seed, set.len(), set.noise.size());
+        let (samples, size) = (set.len(), set.noise.size());
+        let mut brownian = BrownianTree::new(set.seeds.clone(), size, |path: Vec<f64>| {
+            Batch::new(path.iter().map(|&w| w as f32).collect(), samples)
+        });
         solver::sample(solver, &levels, start, &mut brownian, &mut |x, level| {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(CalibrateError::Stopped);

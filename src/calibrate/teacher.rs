@@ -5,10 +5,16 @@ use super::samples::{Bench, SampleSet};
 use super::{CalibrateError, TeacherReport};
 use crate::denoiser::Batch;
 use crate::schedule::{NoiseSchedule, Schedule, Terminal};
-use crate::solver::Solver;
+use crate::solver::{Solver, Variant, levels};
 
 /// Steps of the first solve and the most a teacher takes.
 const STEPS: (usize, usize) = (32, 512);
+/// Solver of deterministic teachers.
+const FINE: Solver = Solver::Unipc {
+    order: 3,
+    variant: Variant::Bh2,
+    corrector: true,
+};
 /// A doubling that moves samples by less than this share of their size has converged.
 const CONVERGED: f64 = 0.004;
 
@@ -32,7 +38,7 @@ impl Teacher {
         let solver = if student.is_stochastic() {
             student
         } else {
-            Solver::FINE
+            FINE
         };
         let mut steps = STEPS.0;
         let mut coarse = bench.run(solver, &fine(bench.noise, steps), set)?;
@@ -48,7 +54,7 @@ impl Teacher {
                 return Ok(Self {
                     report: TeacherReport {
                         solver,
-                        nfe: solver.evaluations(&crate::solver::levels(bench.noise, &schedule)),
+                        nfe: solver.evaluations(&levels(bench.noise, &schedule)),
                         change,
                         converged,
                     },

@@ -5,9 +5,7 @@
 //! `E[x_0 | x_t, k] = mean + alpha v / (alpha^2 v + sigma^2) (x_t - alpha mean)`, and components weigh by their likelihood.
 
 use super::{Batch, Conditioning, Denoiser, DenoiserError};
-use crate::solver::Level;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use crate::solver::{Level, normals};
 use std::f64::consts::PI;
 
 /// An exact denoiser of a Gaussian mixture.
@@ -51,15 +49,17 @@ impl Mixture {
     #[must_use]
     pub fn images() -> Self {
         const SIDE: usize = 8;
-        let mut random = ChaCha8Rng::seed_from_u64(64);
+        const SEED: u64 = 64;
         let frequency = |i: usize| {
             let (row, column) = ((i / SIDE) as f64, (i % SIDE) as f64);
             1.0 + row * row + column * column
         };
-        let component = |_| Component {
-            weight: 0.5 + uniform(&mut random),
-            mean: (0..SIDE * SIDE)
-                .map(|i| 3.0 * normal(&mut random) / frequency(i))
+        let component = |k: u64| Component {
+            weight: 1.0 + (k % 3) as f64,
+            mean: normals(SEED, k, SIDE * SIDE)
+                .iter()
+                .enumerate()
+                .map(|(i, z)| 3.0 * z / frequency(i))
                 .collect(),
             variance: (0..SIDE * SIDE)
                 .map(|i| 0.3 / frequency(i) + 1e-3)
@@ -175,15 +175,4 @@ fn cosines(side: usize) -> Vec<Vec<f64>> {
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// Uniform in (0, 1).
-fn uniform(random: &mut ChaCha8Rng) -> f64 {
-    ((random.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
-}
-
-/// Standard normal (Box-Muller).
-fn normal(random: &mut ChaCha8Rng) -> f64 {
-    let (u, v) = (uniform(random), uniform(random));
-    libm::sqrt(-2.0 * libm::log(u)) * libm::cos(2.0 * PI * v)
 }

@@ -60,8 +60,7 @@ impl<'a> LowerLevel<'a> {
             .as_genes()
             .map(|(low, high)| 0.5 * (low + high));
         let psi = Psi::from_genes(&middle);
-        let points = problem.terminal.points(problem.nfe);
-        let mut lambdas = edm_spacing(&problem.noise, &psi, points);
+        let mut lambdas = edm_spacing(&problem.noise, &psi, problem.points);
         lower.descend_free(PROBE_ITERATIONS, &mut lambdas);
         let merged = MERGED * mean_gap(&lambdas);
         lower.merges = lambdas.windows(2).any(|pair| pair[1] - pair[0] < merged);
@@ -70,8 +69,7 @@ impl<'a> LowerLevel<'a> {
 
     /// The lower level: from psi's EDM spacing to the objective's minimum between the same ends.
     pub fn refine(&self, psi: &Psi) -> Candidate {
-        let points = self.problem.terminal.points(self.problem.nfe);
-        let start = edm_spacing(&self.problem.noise, psi, points);
+        let start = edm_spacing(&self.problem.noise, psi, self.problem.points);
         match self.problem.method {
             Method::Hso => self.refine_free(psi, start),
             Method::HsoConstrained => self.refine_constrained(psi, start),

@@ -34,8 +34,10 @@ pub enum Method {
 /// Everything a search depends on.
 pub struct Problem {
     pub noise: NoiseSchedule,
-    /// Denoiser evaluations, one an interval (`t_min`) or one a point (`denoise`).
+    /// Denoiser evaluations: what the published spacing depends on.
     pub nfe: usize,
+    /// Points of the schedule.
+    pub points: usize,
     pub terminal: Terminal,
     pub objective: Box<dyn Objective>,
     pub method: Method,
@@ -102,7 +104,7 @@ pub fn search(
     stop: &AtomicBool,
     mut observe: impl FnMut(&Progress),
 ) -> Result<Outcome, SearchError> {
-    if problem.terminal.points(problem.nfe) < 2 {
+    if problem.points < 2 {
         return Ok(problem.single_point()?);
     }
     let settings = Settings {

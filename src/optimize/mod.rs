@@ -101,6 +101,7 @@ fn searched(
     let problem = Problem {
         noise,
         nfe: usize::from(effective.nfe.get()),
+        points: effective.points(),
         terminal: effective.terminal,
         objective: objective(settings.objective, settings.p, effective.solver),
         method,
@@ -161,9 +162,13 @@ fn searched(
 /// The objective by name; the solver's order sets the weights of the multistep bounds.
 fn objective(name: ObjectiveName, p: f64, solver: EffectiveSolver) -> Box<dyn Objective> {
     let order = match solver.name {
-        SolverName::Ddim => 1,
-        SolverName::Dpmpp2m => 2,
-        SolverName::Unipc => usize::from(solver.order.unwrap_or(3)),
+        SolverName::Ddim | SolverName::EulerAncestral => 1,
+        SolverName::Dpmpp2m | SolverName::SdeDpmpp2m | SolverName::Heun => 2,
+        SolverName::Unipc | SolverName::Dpmpp3m | SolverName::Auto => {
+            usize::from(solver.order.unwrap_or(3))
+        }
+        // The bounds are built from at most three nodes.
+        SolverName::Deis | SolverName::Ipndm => usize::from(solver.order.unwrap_or(3)).min(3),
     };
     match name {
         ObjectiveName::Mep => Box::new(Mep::new(p)),

@@ -10,6 +10,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("objective", &["schedule"]),
     ("solver", &["schedule"]),
     ("denoiser", &["schedule", "solver"]),
+    ("calibrate", &["denoiser", "schedule", "solver"]),
     ("hso", &["objective", "schedule"]),
     // The contract resolves requests against the published defaults of search and spacing, and shows the states of jobs.
     ("api", &["hso", "lifecycle", "objective", "schedule"]),

@@ -1,0 +1,194 @@
+//! Calibration in requests and answers: a denoiser in the loop, and what was measured with it.
+
+use super::invalid::InvalidField;
+use super::limits::{
+    BUDGET, GUIDANCE_SCALE, MAX_CALIBRATED_NFE, MAX_EVALUATIONS, SAMPLES, VALIDATION_SAMPLES,
+};
+use super::ranges::within;
+use super::request::OptimizeRequest;
+use super::solver::EffectiveSolver;
+use crate::schedule::Terminal;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Refine against the model itself. Every field has a default: `{}` is enough.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrateFields {
+    /// Samples the search sees. Default 64.
+    pub samples: Option<u32>,
+    /// Samples, on noise the search never sees, that decide. Default 128.
+    pub validation_samples: Option<u32>,
+    /// Rollouts of all samples that the search may take, the teacher and the validation apart; 0 measures without
+    /// refining. Default 200.
+    pub budget: Option<u32>,
+    /// Classifier-free guidance; 1 is the conditional model as it is. Default 1.
+    pub guidance_scale: Option<f64>,
+    /// Class labels that go round the samples. Default: every class of the model.
+    pub class_labels: Option<Vec<u32>>,
+}
+
+/// What a denoiser is, as far as answers depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DenoiserFacts {
+    /// Digest of the weights.
+    pub weights: String,
+    /// Class labels it takes: `0..classes`; 0 for an unconditional model.
+    pub classes: u32,
+    /// Whether its answers can be guided: it knows an unconditional one beside the classes.
+    pub guidable: bool,
+}
+
+/// A calibration with nothing left open; part of the cache key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Calibration {
+    /// Digest of the model's weights.
+    pub weights: String,
+    pub samples: u32,
+    pub validation_samples: u32,
+    pub budget: u32,
+    pub guidance_scale: f64,
+    pub class_labels: Vec<u32>,
+    /// Terminals that are searched.
+    pub terminals: Vec<Terminal>,
+}
+
+impl Calibration {
+    /// Reads a calibration's fields; pushes what is wrong with them.
+    pub(super) fn resolve(
+        fields: &CalibrateFields,
+        request: &OptimizeRequest,
+        solver: EffectiveSolver,
+        denoiser: &DenoiserFacts,
+        wrong: &mut Vec<InvalidField>,
+    ) -> Self {
+        let mut terminals = vec![Terminal::TMin, Terminal::Denoise];
+        if let Some(one) = request.terminal {
+            wrong.extend(solver.points(one, request.nfe).err());
+            terminals = vec![one];
+        }
+        terminals.retain(|&terminal| solver.points(terminal, request.nfe).is_ok());
+        let mut number = |value, field: &str, range, default| {
+            within(value, &format!("/calibrate/{field}"), range, wrong).unwrap_or(default)
+        };
+        let calibration = Self {
+            weights: denoiser.weights.clone(),
+            samples: number(fields.samples, "samples", SAMPLES, 64),
+            validation_samples: number(
+                fields.validation_samples,
+                "validation_samples",
+                VALIDATION_SAMPLES,
+                128,
+            ),
+            budget: number(fields.budget, "budget", BUDGET, 200),
+            guidance_scale: within(
+                fields.guidance_scale,
+                "/calibrate/guidance_scale",
+                GUIDANCE_SCALE,
+                wrong,
+            )
+            .unwrap_or(1.0),
+            class_labels: fields
+                .class_labels
+                .clone()
+                .unwrap_or_else(|| (0..denoiser.classes).collect()),
+            terminals,
+        };
+        calibration.check(request, denoiser, wrong);
+        calibration
+    }
+
+    fn check(
+        &self,
+        request: &OptimizeRequest,
+        denoiser: &DenoiserFacts,
+        wrong: &mut Vec<InvalidField>,
+    ) {
+        let mut refuse = |field: &str, is_wrong: bool, detail: String| {
+            if is_wrong {
+                wrong.push(InvalidField::new(format!("/{field}"), detail));
+            }
+        };
+        let unknown = self.class_labels.iter().find(|&&l| l >= denoiser.classes);
+        refuse(
+            "calibrate/class_labels",
+            unknown.is_some(),
+            match denoiser.classes {
+                0 => "this model is not class-conditional: remove it".to_owned(),
+                n => format!("this model's classes are 0 to {}", n - 1),
+            },
+        );
+        refuse(
+            "calibrate/guidance_scale",
+            self.guidance_scale != 1.0 && (!denoiser.guidable || self.class_labels.is_empty()),
+            "only a class-conditional model with a null class, given class labels, can be guided: remove it".to_owned(),
+        );
+        refuse(
+            "start_sigma",
+            request.start_sigma.is_some(),
+            "a calibration samples from pure noise: remove it".to_owned(),
+        );
+        refuse(
+            "nfe",
+            request.nfe.get() > MAX_CALIBRATED_NFE,
+            format!("calibration is for at most {MAX_CALIBRATED_NFE} evaluations"),
+        );
+        let rollout = u64::from(self.samples) * u64::from(request.nfe.get());
+        let evaluations = rollout * u64::from(self.budget);
+        refuse(
+            "calibrate/budget",
+            evaluations > MAX_EVALUATIONS,
+            format!(
+                "samples x budget x nfe is {evaluations} denoiser evaluations; at most {MAX_EVALUATIONS} are allowed: \
+                 lower one of them"
+            ),
+        );
+    }
+}
+
+/// What was measured against a fine solve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CalibrationReport {
+    pub teacher: Teacher,
+    /// Name of the candidate that won; `calibrated` where refining did.
+    pub winner: String,
+    /// Rollouts of all training samples that were spent.
+    pub rollouts: u64,
+    /// Every schedule that was measured, with its error on the validation noise, best first.
+    pub candidates: Vec<MeasuredCandidate>,
+}
+
+/// The fine solve that errors are measured against.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Teacher {
+    pub solver: EffectiveSolver,
+    pub nfe: u64,
+    /// Mean per-sample RMSE between this solve and one of half the steps.
+    pub change: f64,
+    pub converged: bool,
+}
+
+/// A measured schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MeasuredCandidate {
+    pub name: String,
+    pub solver: EffectiveSolver,
+    pub terminal: Terminal,
+    /// The start it was refined from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refined_from: Option<String>,
+    /// Noise levels at its points, in the units of the schedule's `sigmas`, without a clean end.
+    pub sigmas: Vec<f64>,
+    pub error: MeasuredError,
+}
+
+/// Distance of few-step samples from the fine solve's clean ones, on noise the search never saw.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MeasuredError {
+    /// Mean over samples of each one's root mean square difference, in the units of the samples.
+    pub value: f64,
+    pub median: f64,
+    /// Standard error of `value`.
+    pub stderr: f64,
+    pub samples: u64,
+}

@@ -4,8 +4,20 @@
 //! arithmetic; a network uploads and downloads them, which costs nothing beside its own work.
 
 mod batch;
+mod device;
+mod folder;
+mod kernels;
+mod load_error;
+mod network;
+mod unet2d;
+mod weights;
 
 pub use batch::Batch;
+pub use device::Device;
+pub use folder::{ModelFolder, ModelsRoot};
+pub use load_error::LoadError;
+pub use network::UnetDenoiser;
+pub use unet2d::{MidBlock, Unet2dConfig};
 
 use crate::solver::Level;
 
@@ -40,6 +52,15 @@ pub trait Denoiser: Send + Sync {
 pub enum DenoiserError {
     #[error("{device} is out of memory; lower the number of samples or free the device")]
     OutOfMemory { device: String },
+    #[error("a sample has {found} numbers where the network takes {expected:?}")]
+    Shape {
+        expected: Vec<usize>,
+        found: usize,
+    },
+    #[error("{found} class labels for {samples} samples: give one a sample")]
+    LabelCount { samples: usize, found: usize },
+    #[error("class label {label} is not below {classes}, the number of the network's classes")]
+    Label { label: u32, classes: u32 },
     #[error("the denoiser failed: {0}")]
     Failed(String),
 }

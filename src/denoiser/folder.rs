@@ -93,7 +93,9 @@ impl ModelsRoot {
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter(|name| {
                 check_name(name).is_ok()
-                    && self.folder(name).is_ok_and(|folder| network_folder(&folder).join(CONFIG).is_file())
+                    && self
+                        .folder(name)
+                        .is_ok_and(|folder| network_folder(&folder).join(CONFIG).is_file())
             })
             .collect();
         names.sort_unstable();
@@ -106,9 +108,18 @@ impl ModelsRoot {
         let folder = self.folder(name)?;
         let network = network_folder(&folder);
         let config = self.read(&network.join(CONFIG), "save the model with diffusers")?;
-        let scheduler = [folder.join("scheduler").join(SCHEDULER), network.join(SCHEDULER)];
-        let scheduler = scheduler.iter().find(|path| path.exists()).unwrap_or(&scheduler[0]);
-        let scheduler = self.read(scheduler, "save the scheduler the model was trained with beside it")?;
+        let scheduler = [
+            folder.join("scheduler").join(SCHEDULER),
+            network.join(SCHEDULER),
+        ];
+        let scheduler = scheduler
+            .iter()
+            .find(|path| path.exists())
+            .unwrap_or(&scheduler[0]);
+        let scheduler = self.read(
+            scheduler,
+            "save the scheduler the model was trained with beside it",
+        )?;
         let weights = self.read_weights(&network)?;
         ModelFolder::from_bytes(name, config, &scheduler, weights)
     }
@@ -167,7 +178,11 @@ impl ModelsRoot {
 /// Where a model's network is: in `unet/` of a pipeline, or right there.
 fn network_folder(folder: &Path) -> PathBuf {
     let unet = folder.join("unet");
-    if unet.is_dir() { unet } else { folder.to_owned() }
+    if unet.is_dir() {
+        unet
+    } else {
+        folder.to_owned()
+    }
 }
 
 /// What to do about weights that are not there, by what is there instead.
@@ -177,11 +192,18 @@ fn instead_of_weights(network: &Path) -> String {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
     let ends = |ending: &str| names.iter().find(|name| name.ends_with(ending));
-    if let Some(pickle) = [".bin", ".ckpt", ".pt", ".pth"].iter().find_map(|ending| ends(ending)) {
-        return format!("`{pickle}` can run code and is not read; save the model again with safe_serialization=True");
+    if let Some(pickle) = [".bin", ".ckpt", ".pt", ".pth"]
+        .iter()
+        .find_map(|ending| ends(ending))
+    {
+        return format!(
+            "`{pickle}` can run code and is not read; save the model again with safe_serialization=True"
+        );
     }
     if let Some(index) = ends(".safetensors.index.json") {
-        return format!("weights in several files (`{index}`) are not read; save the model again with a larger max_shard_size");
+        return format!(
+            "weights in several files (`{index}`) are not read; save the model again with a larger max_shard_size"
+        );
     }
     match ends(".safetensors") {
         Some(other) => format!("rename `{other}` if that is the network"),
@@ -191,7 +213,10 @@ fn instead_of_weights(network: &Path) -> String {
 
 fn check_name(name: &str) -> Result<(), LoadError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(plain) && name.len() <= 128 {
+    if name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(plain)
+        && name.len() <= 128
+    {
         Ok(())
     } else {
         Err(LoadError::Name(name.to_owned()))

@@ -30,7 +30,9 @@ pub enum LoadError {
     Safetensors(String),
     #[error("the weights lack `{0}`: config.json describes another network")]
     MissingKey(String),
-    #[error("the weights hold {count} tensors the network has no use for, `{first}` first: config.json describes another network")]
+    #[error(
+        "the weights hold {count} tensors the network has no use for, `{first}` first: config.json describes another network"
+    )]
     UnusedKeys { count: usize, first: String },
     #[error("`{key}` has shape {found:?} where config.json asks for {expected:?}")]
     Shape {
@@ -43,7 +45,10 @@ pub enum LoadError {
     #[error("`{0}` is no device: use cpu, cuda, cuda:<index>, metal or metal:<index>")]
     UnknownDevice(String),
     #[error("this build has no {device}: build with `--features {feature}` or use cpu")]
-    NotBuilt { device: String, feature: &'static str },
+    NotBuilt {
+        device: String,
+        feature: &'static str,
+    },
     #[error("{device} does not open: {detail}")]
     Unavailable { device: String, detail: String },
     #[error("the network could not be built: {0}")]

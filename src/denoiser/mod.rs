@@ -53,10 +53,7 @@ pub enum DenoiserError {
     #[error("{device} is out of memory; lower the number of samples or free the device")]
     OutOfMemory { device: String },
     #[error("a sample has {found} numbers where the network takes {expected:?}")]
-    Shape {
-        expected: Vec<usize>,
-        found: usize,
-    },
+    Shape { expected: Vec<usize>, found: usize },
     #[error("{found} class labels for {samples} samples: give one a sample")]
     LabelCount { samples: usize, found: usize },
     #[error("class label {label} is not below {classes}, the number of the network's classes")]

@@ -88,7 +88,12 @@ impl UnetDenoiser {
     }
 
     /// One pass of the network over as many samples as there are timesteps.
-    fn pass(&self, x: &[f32], timesteps: &[f64], labels: Option<&[u32]>) -> candle_core::Result<Vec<f32>> {
+    fn pass(
+        &self,
+        x: &[f32],
+        timesteps: &[f64],
+        labels: Option<&[u32]>,
+    ) -> candle_core::Result<Vec<f32>> {
         let [channels, height, width] = self.shape;
         let x = Tensor::from_slice(x, (timesteps.len(), channels, height, width), &self.opened)?;
         let out = self.network.forward(&x, timesteps, labels)?;
@@ -96,7 +101,11 @@ impl UnetDenoiser {
     }
 
     /// The rows of the class embedding to use, where there is one.
-    fn labels(&self, conditioning: &Conditioning, samples: usize) -> Result<Option<Vec<u32>>, DenoiserError> {
+    fn labels(
+        &self,
+        conditioning: &Conditioning,
+        samples: usize,
+    ) -> Result<Option<Vec<u32>>, DenoiserError> {
         let classes = self.classes();
         match conditioning {
             Conditioning::None => Ok(self.class_embeds.map(|_| vec![classes; samples])),
@@ -118,7 +127,10 @@ impl UnetDenoiser {
     fn explain(&self, error: &candle_core::Error) -> DenoiserError {
         let text = error.to_string();
         let lower = text.to_lowercase();
-        if ["out of memory", "out_of_memory", "insufficient memory"].iter().any(|sign| lower.contains(sign)) {
+        if ["out of memory", "out_of_memory", "insufficient memory"]
+            .iter()
+            .any(|sign| lower.contains(sign))
+        {
             DenoiserError::OutOfMemory {
                 device: self.device.to_string(),
             }

@@ -17,10 +17,12 @@ const MAX_HEADER: u64 = 100_000_000;
 /// SHA-256 of a weights file, in hexadecimal.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("strings take everything");
-        hex
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").expect("strings take everything");
+            hex
+        })
 }
 
 /// Checks a file's header length against its first 8 bytes and its size, before anything else is read.
@@ -43,9 +45,10 @@ pub(super) struct Weights {
 
 impl Weights {
     pub fn new(bytes: &[u8], device: &Device) -> Result<Self, LoadError> {
-        let start = bytes.first_chunk().copied().ok_or_else(|| {
-            LoadError::Safetensors(format!("it has {} bytes", bytes.len()))
-        })?;
+        let start = bytes
+            .first_chunk()
+            .copied()
+            .ok_or_else(|| LoadError::Safetensors(format!("it has {} bytes", bytes.len())))?;
         check_header(start, bytes.len() as u64)?;
         let file = BufferedSafetensors::new(bytes.to_vec())
             .map_err(|error| LoadError::Safetensors(error.to_string()))?;

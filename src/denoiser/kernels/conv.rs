@@ -41,24 +41,46 @@ struct Geometry {
 
 impl Conv2d {
     /// A 3x3 kernel that keeps the size.
-    pub fn load(scope: &Scope, channels: usize, outputs: usize) -> std::result::Result<Self, LoadError> {
-        let padding = Padding { before: 1, after: 1 };
+    pub fn load(
+        scope: &Scope,
+        channels: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, LoadError> {
+        let padding = Padding {
+            before: 1,
+            after: 1,
+        };
         Self::with_kernel(scope, channels, outputs, 3, 1, padding)
     }
 
     /// A 3x3 kernel that halves the size.
-    pub fn load_halving(scope: &Scope, channels: usize, padding: Padding) -> std::result::Result<Self, LoadError> {
+    pub fn load_halving(
+        scope: &Scope,
+        channels: usize,
+        padding: Padding,
+    ) -> std::result::Result<Self, LoadError> {
         Self::with_kernel(scope, channels, channels, 3, 2, padding)
     }
 
     /// A 1x1 kernel.
-    pub fn load_pointwise(scope: &Scope, channels: usize, outputs: usize) -> std::result::Result<Self, LoadError> {
-        let padding = Padding { before: 0, after: 0 };
+    pub fn load_pointwise(
+        scope: &Scope,
+        channels: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, LoadError> {
+        let padding = Padding {
+            before: 0,
+            after: 0,
+        };
         Self::with_kernel(scope, channels, outputs, 1, 1, padding)
     }
 
     /// A 1x1 kernel that is stored as a linear layer.
-    pub fn load_linear(scope: &Scope, channels: usize, outputs: usize) -> std::result::Result<Self, LoadError> {
+    pub fn load_linear(
+        scope: &Scope,
+        channels: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
             weight: scope.tensor("weight", &[outputs, channels])?,
             bias: scope.tensor("bias", &[outputs])?,
@@ -67,7 +89,10 @@ impl Conv2d {
                 outputs,
                 kernel: 1,
                 stride: 1,
-                padding: Padding { before: 0, after: 0 },
+                padding: Padding {
+                    before: 0,
+                    after: 0,
+                },
             },
         })
     }
@@ -106,9 +131,17 @@ impl Conv2d {
 
     fn apply(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         if x.device().is_cpu() {
-            return x.contiguous()?.apply_op3_no_bwd(&self.weight, bias, &self.geometry);
+            return x
+                .contiguous()?
+                .apply_op3_no_bwd(&self.weight, bias, &self.geometry);
         }
-        let Geometry { channels, outputs, kernel, stride, padding } = self.geometry;
+        let Geometry {
+            channels,
+            outputs,
+            kernel,
+            stride,
+            padding,
+        } = self.geometry;
         let weight = self.weight.reshape((outputs, channels, kernel, kernel))?;
         let out = if padding.before == padding.after {
             x.conv2d(&weight, padding.before, stride, 1, 1)?
@@ -137,7 +170,11 @@ impl CustomOp3 for Geometry {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (samples, _, height, width) = x_layout.shape().dims4()?;
-        let image = Image { x: floats(x, x_layout)?, height, width };
+        let image = Image {
+            x: floats(x, x_layout)?,
+            height,
+            width,
+        };
         let bias = floats(bias, bias_layout)?;
         let side = |size: usize| {
             (size + self.padding.before + self.padding.after - self.kernel) / self.stride + 1
@@ -153,7 +190,8 @@ impl CustomOp3 for Geometry {
                 let pixels = count * row;
                 let shape = (1, self.outputs, pixels, depth);
                 let product = if self.kernel == 1 {
-                    let offset = x_layout.start_offset() + sample * depth * rows * row + first * row;
+                    let offset =
+                        x_layout.start_offset() + sample * depth * rows * row + first * row;
                     let layout = Layout::new((depth, pixels).into(), vec![rows * row, 1], offset);
                     weight.matmul(x, shape, weight_layout, &layout)?
                 } else {
@@ -171,12 +209,20 @@ impl CustomOp3 for Geometry {
                 vector::shift(plane, bias);
             }
         }
-        Ok((CpuStorage::F32(out), (samples, self.outputs, rows, row).into()))
+        Ok((
+            CpuStorage::F32(out),
+            (samples, self.outputs, rows, row).into(),
+        ))
     }
 }
 
 /// Puts a product of `pixels` a channel at pixel `first` of the planes from `start` on; a product that is the whole output becomes it.
-fn place(out: &mut Vec<f32>, start: usize, product: Vec<f32>, (first, pixels, plane): (usize, usize, usize)) {
+fn place(
+    out: &mut Vec<f32>,
+    start: usize,
+    product: Vec<f32>,
+    (first, pixels, plane): (usize, usize, usize),
+) {
     if pixels == plane {
         if out.is_empty() {
             *out = product;
@@ -202,9 +248,19 @@ struct Image<'a> {
 
 impl Geometry {
     /// The columns of output rows `rows`, each of `row` pixels: `[in * kernel * kernel, pixels]`.
-    fn columns(&self, image: &Image, sample: usize, rows: std::ops::Range<usize>, row: usize) -> Vec<f32> {
+    fn columns(
+        &self,
+        image: &Image,
+        sample: usize,
+        rows: std::ops::Range<usize>,
+        row: usize,
+    ) -> Vec<f32> {
         let plane = image.height * image.width;
-        let planes = image.x.chunks_exact(plane).skip(sample * self.channels).take(self.channels);
+        let planes = image
+            .x
+            .chunks_exact(plane)
+            .skip(sample * self.channels)
+            .take(self.channels);
         let taps = self.kernel * self.kernel;
         let pixels = rows.len() * row;
         let mut columns = vec![0.0; self.channels * taps * pixels];
@@ -224,11 +280,20 @@ impl Geometry {
     }
 
     /// One tap where the output is as wide as the image: the plane, moved, with what came around the edges cleared.
-    fn shifted(&self, plane: &[f32], image: &Image, (first, dy, dx): (usize, usize, usize), out: &mut [f32]) {
+    fn shifted(
+        &self,
+        plane: &[f32],
+        image: &Image,
+        (first, dy, dx): (usize, usize, usize),
+        out: &mut [f32],
+    ) {
         let width = image.width as isize;
         let right = dx as isize - self.padding.before as isize;
         let from = (first + dy) as isize * width - self.padding.before as isize * width + right;
-        let (low, high) = (from.max(0), (from + out.len() as isize).min(plane.len() as isize));
+        let (low, high) = (
+            from.max(0),
+            (from + out.len() as isize).min(plane.len() as isize),
+        );
         if low < high {
             let to = (low - from) as usize;
             let source = &plane[low as usize..high as usize];
@@ -264,7 +329,11 @@ impl Geometry {
             let skip = self.padding.before.saturating_sub(dx).div_ceil(self.stride);
             let start = skip * self.stride + dx - self.padding.before;
             let inside = source.get(start..).unwrap_or(&[]);
-            for (out, &x) in out.iter_mut().skip(skip).zip(inside.iter().step_by(self.stride)) {
+            for (out, &x) in out
+                .iter_mut()
+                .skip(skip)
+                .zip(inside.iter().step_by(self.stride))
+            {
                 *out = x;
             }
         }

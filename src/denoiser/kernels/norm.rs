@@ -14,7 +14,12 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
-    pub fn load(scope: &Scope, channels: usize, groups: usize, eps: f64) -> std::result::Result<Self, LoadError> {
+    pub fn load(
+        scope: &Scope,
+        channels: usize,
+        groups: usize,
+        eps: f64,
+    ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
             weight: scope.tensor("weight", &[channels])?,
             bias: scope.tensor("bias", &[channels])?,
@@ -54,7 +59,9 @@ impl GroupNorm {
         let grouped = x.reshape((samples, self.groups, ()))?;
         let centred = grouped.broadcast_sub(&grouped.mean_keepdim(2)?)?;
         let deviation = (centred.sqr()?.mean_keepdim(2)? + self.eps)?.sqrt()?;
-        let normal = centred.broadcast_div(&deviation)?.reshape((samples, channels, height, width))?;
+        let normal = centred
+            .broadcast_div(&deviation)?
+            .reshape((samples, channels, height, width))?;
         let per_channel = |of: &Tensor| of.reshape(((), channels, 1, 1));
         let out = normal
             .broadcast_mul(&per_channel(weight)?)?

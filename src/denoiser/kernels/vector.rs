@@ -125,7 +125,10 @@ pub fn softmax(x: &mut [f32], scale: f32) {
                     *lane = if x > *lane { x } else { *lane };
                 }
             }
-            let top = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+            let top = lanes
+                .iter()
+                .chain(rest)
+                .fold(f32::NEG_INFINITY, |a, &b| a.max(b));
             let mut sums = [0.0_f32; LANES];
             let (blocks, rest) = x.as_chunks_mut::<LANES>();
             for block in blocks {

@@ -34,7 +34,11 @@ impl Attention {
         let channels = shape.channels;
         // The names before diffusers 0.13 and since.
         let projection = |old: &str, new: &str| {
-            let name = if scope.at(old).has("weight") { old } else { new };
+            let name = if scope.at(old).has("weight") {
+                old
+            } else {
+                new
+            };
             Conv2d::load_linear(&scope.at(name), channels, channels)
         };
         let norm = |groups| GroupNorm::load(&scope.at("group_norm"), channels, groups, shape.eps);
@@ -52,7 +56,8 @@ impl Attention {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (samples, channels, height, width) = x.dims4()?;
         let head_dim = self.shape.head_dim;
-        let heads = |of: Tensor| of.reshape((samples * channels / head_dim, head_dim, height * width));
+        let heads =
+            |of: Tensor| of.reshape((samples * channels / head_dim, head_dim, height * width));
         let normed = match &self.norm {
             Some(norm) => norm.forward(x)?,
             None => x.clone(),
@@ -63,7 +68,9 @@ impl Attention {
         let scores = query.transpose(1, 2)?.matmul(&key)?;
         let weights = softmax(&scores, 1.0 / (head_dim as f64).sqrt())?;
         let mixed = value.matmul(&weights.transpose(1, 2)?)?;
-        let out = self.out.forward(&mixed.reshape((samples, channels, height, width))?)?;
+        let out = self
+            .out
+            .forward(&mixed.reshape((samples, channels, height, width))?)?;
         let sum = (out + x)?;
         if self.shape.output_scale == 1.0 {
             Ok(sum)

@@ -100,7 +100,11 @@ pub struct Mid {
 }
 
 impl Mid {
-    pub fn load(scope: &Scope, channels: usize, shape: Shape) -> std::result::Result<Self, LoadError> {
+    pub fn load(
+        scope: &Scope,
+        channels: usize,
+        shape: Shape,
+    ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
             layers: Layers::load(scope, std::iter::once((channels, channels)), shape)?,
             last: Resnet::load(&scope.at("resnets.1"), channels, channels, shape.resnet)?,
@@ -131,8 +135,8 @@ impl Up {
             let from = if i == 0 { channels } else { outputs };
             (from + skip, outputs)
         });
-        let doubled = doubles
-            .then(|| Conv2d::load(&scope.at("upsamplers.0.conv"), outputs, outputs));
+        let doubled =
+            doubles.then(|| Conv2d::load(&scope.at("upsamplers.0.conv"), outputs, outputs));
         Ok(Self {
             layers: Layers::load(scope, channels, shape)?,
             doubled: doubled.transpose()?,
@@ -144,7 +148,9 @@ impl Up {
         let mut x = x.clone();
         for layer in 0..self.layers.resnets.len() {
             let skip = skips.pop().expect("as many skips as layers on the way up");
-            x = self.layers.forward(layer, &Tensor::cat(&[&x, &skip], 1)?, time)?;
+            x = self
+                .layers
+                .forward(layer, &Tensor::cat(&[&x, &skip], 1)?, time)?;
         }
         match &self.doubled {
             Some(conv) => {

@@ -136,9 +136,10 @@ impl Unet2dConfig {
         let class = fields.get("_class_name").and_then(Value::as_str);
         one_of("_class_name", class, &["UNet2DModel"])?;
         fields.retain(|name, _| !name.starts_with('_'));
-        let raw: Raw = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
-            LoadError::config(error.path().to_string(), error.inner().to_string())
-        })?;
+        let raw: Raw =
+            serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
+                LoadError::config(error.path().to_string(), error.inner().to_string())
+            })?;
         raw.check()?;
         let config = raw.resolve()?;
         config.check()?;
@@ -157,7 +158,8 @@ impl Unet2dConfig {
             ("up_block_types", &self.up_attention),
         ] {
             if blocks.len() != levels {
-                let detail = format!("must have {levels} blocks, one for each of block_out_channels");
+                let detail =
+                    format!("must have {levels} blocks, one for each of block_out_channels");
                 return Err(LoadError::config(field, detail));
             }
         }
@@ -165,7 +167,10 @@ impl Unet2dConfig {
             ("sample_size", self.sample_size[0].min(self.sample_size[1])),
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
-            ("block_out_channels", self.block_out_channels.iter().copied().min().unwrap_or(0)),
+            (
+                "block_out_channels",
+                self.block_out_channels.iter().copied().min().unwrap_or(0),
+            ),
             ("layers_per_block", self.layers_per_block),
             ("norm_num_groups", self.norm_num_groups),
             ("time_embedding_dim", self.time_embed_dim),
@@ -175,7 +180,11 @@ impl Unet2dConfig {
             return Err(LoadError::config(*field, "must be at least 1"));
         }
         let multiple = 1 << (levels - 1);
-        if self.sample_size.iter().any(|side| !side.is_multiple_of(multiple)) {
+        if self
+            .sample_size
+            .iter()
+            .any(|side| !side.is_multiple_of(multiple))
+        {
             let detail = format!("sides must be multiples of {multiple} for {levels} levels");
             return Err(LoadError::config("sample_size", detail));
         }
@@ -200,18 +209,35 @@ impl Unet2dConfig {
 impl Raw {
     /// Refuses what would be another network.
     fn check(&self) -> Result<(), LoadError> {
-        one_of("time_embedding_type", Some(&self.time_embedding_type), &["positional"])?;
+        one_of(
+            "time_embedding_type",
+            Some(&self.time_embedding_type),
+            &["positional"],
+        )?;
         one_of("act_fn", Some(&self.act_fn), &["silu", "swish"])?;
-        one_of("downsample_type", self.downsample_type.as_deref().or(Some("conv")), &["conv"])?;
-        one_of("upsample_type", self.upsample_type.as_deref().or(Some("conv")), &["conv"])?;
-        one_of("mid_block_type", self.mid_block_type.as_deref().or(Some("UNetMidBlock2D")), &["UNetMidBlock2D"])?;
+        one_of(
+            "downsample_type",
+            self.downsample_type.as_deref().or(Some("conv")),
+            &["conv"],
+        )?;
+        one_of(
+            "upsample_type",
+            self.upsample_type.as_deref().or(Some("conv")),
+            &["conv"],
+        )?;
+        one_of(
+            "mid_block_type",
+            self.mid_block_type.as_deref().or(Some("UNetMidBlock2D")),
+            &["UNetMidBlock2D"],
+        )?;
         one_of(
             "resnet_time_scale_shift",
             Some(&self.resnet_time_scale_shift),
             &["default", "scale_shift"],
         )?;
         if let Some(kind) = &self.class_embed_type {
-            let detail = format!("`{kind}` is not supported: only null is, with num_class_embeds labels");
+            let detail =
+                format!("`{kind}` is not supported: only null is, with num_class_embeds labels");
             return Err(LoadError::config("class_embed_type", detail));
         }
         if self.downsample_padding > 1 {
@@ -275,6 +301,9 @@ fn one_of(field: &str, value: Option<&str>, supported: &[&str]) -> Result<(), Lo
             let detail = format!("`{value}` is not supported; {} is", supported.join(" or "));
             Err(LoadError::config(field, detail))
         }
-        None => Err(LoadError::config(field, format!("is missing; {} is supported", supported.join(" or ")))),
+        None => Err(LoadError::config(
+            field,
+            format!("is missing; {} is supported", supported.join(" or ")),
+        )),
     }
 }

@@ -17,7 +17,11 @@ pub struct Linear {
 }
 
 impl Linear {
-    pub fn load(scope: &Scope, inputs: usize, outputs: usize) -> std::result::Result<Self, LoadError> {
+    pub fn load(
+        scope: &Scope,
+        inputs: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
             weight: scope.tensor("weight", &[outputs, inputs])?.t()?,
             bias: scope.tensor("bias", &[outputs])?,
@@ -48,7 +52,11 @@ impl Embedding {
         let time = scope.at("time_embedding");
         let classes = config
             .num_class_embeds
-            .map(|labels| scope.at("class_embedding").tensor("weight", &[labels, width]))
+            .map(|labels| {
+                scope
+                    .at("class_embedding")
+                    .tensor("weight", &[labels, width])
+            })
             .transpose()?;
         Ok(Self {
             channels,
@@ -61,7 +69,12 @@ impl Embedding {
     }
 
     /// `silu` of the embedding, which is all that the blocks use of it: `[b, time_embed_dim]`.
-    pub fn forward(&self, timesteps: &[f64], labels: Option<&[u32]>, device: &Device) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        timesteps: &[f64],
+        labels: Option<&[u32]>,
+        device: &Device,
+    ) -> Result<Tensor> {
         let waves: Vec<f32> = timesteps.iter().flat_map(|&t| self.waves(t)).collect();
         let waves = Tensor::from_vec(waves, (timesteps.len(), self.channels), device)?;
         let time = self.second.forward(&silu(&self.first.forward(&waves)?)?)?;

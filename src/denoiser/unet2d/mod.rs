@@ -15,7 +15,7 @@ use crate::denoiser::LoadError;
 use crate::denoiser::kernels::{Conv2d, GroupNorm};
 use crate::denoiser::weights::{Scope, Weights};
 use blocks::{Down, Mid, Up};
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use embeddings::Embedding;
 
 /// The network on a device.
@@ -107,7 +107,13 @@ fn down(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Vec<Down>, 
             let from = channels[i.saturating_sub(1)];
             let shape = shape(config, channels[i], config.down_attention[i]);
             let padding = (i + 1 < channels.len()).then_some(config.downsample_padding);
-            Down::load(&scope.at(i), (from, channels[i]), config.layers_per_block, shape, padding)
+            Down::load(
+                &scope.at(i),
+                (from, channels[i]),
+                config.layers_per_block,
+                shape,
+                padding,
+            )
         })
         .collect()
 }

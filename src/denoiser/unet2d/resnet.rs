@@ -35,13 +35,21 @@ impl Resnet {
         shape: Shape,
     ) -> std::result::Result<Self, LoadError> {
         let Shape { groups, eps, .. } = shape;
-        let time_outputs = if shape.time_scale_shift { 2 * outputs } else { outputs };
+        let time_outputs = if shape.time_scale_shift {
+            2 * outputs
+        } else {
+            outputs
+        };
         let shortcut = (channels != outputs)
             .then(|| Conv2d::load_pointwise(&scope.at("conv_shortcut"), channels, outputs));
         Ok(Self {
             norm1: GroupNorm::load(&scope.at("norm1"), channels, groups, eps)?,
             conv1: Conv2d::load(&scope.at("conv1"), channels, outputs)?,
-            time: Linear::load(&scope.at("time_emb_proj"), shape.time_embed_dim, time_outputs)?,
+            time: Linear::load(
+                &scope.at("time_emb_proj"),
+                shape.time_embed_dim,
+                time_outputs,
+            )?,
             norm2: GroupNorm::load(&scope.at("norm2"), outputs, groups, eps)?,
             conv2: Conv2d::load(&scope.at("conv2"), outputs, outputs)?,
             shortcut: shortcut.transpose()?,
@@ -56,9 +64,11 @@ impl Resnet {
         let hidden = if self.shape.time_scale_shift {
             let parts = time.chunk(2, 1)?;
             let hidden = self.conv1.forward(&hidden)?;
-            self.norm2.forward_modulated(&hidden, &parts[0], &parts[1])?
+            self.norm2
+                .forward_modulated(&hidden, &parts[0], &parts[1])?
         } else {
-            self.norm2.forward_silu(&self.conv1.forward_shifted(&hidden, &time)?)?
+            self.norm2
+                .forward_silu(&self.conv1.forward_shifted(&hidden, &time)?)?
         };
         let hidden = self.conv2.forward(&hidden)?;
         let sum = match &self.shortcut {

@@ -4,12 +4,26 @@
 //! arithmetic; a network uploads and downloads them, which costs nothing beside its own work.
 
 mod batch;
+mod device;
+mod folder;
 mod guidance;
+mod kernels;
+mod load_error;
 mod mixture;
+mod models;
+mod network;
+mod unet2d;
+mod weights;
 
 pub use batch::Batch;
+pub use device::Device;
+pub use folder::{ModelFolder, ModelsRoot};
 pub use guidance::Guided;
+pub use load_error::LoadError;
 pub use mixture::Mixture;
+pub use models::{Description, Models};
+pub use network::UnetDenoiser;
+pub use unet2d::{MidBlock, Unet2dConfig};
 
 use crate::solver::Level;
 
@@ -44,6 +58,12 @@ pub trait Denoiser: Send + Sync {
 pub enum DenoiserError {
     #[error("{device} is out of memory; lower the number of samples or free the device")]
     OutOfMemory { device: String },
+    #[error("a sample has {found} numbers where the network takes {expected:?}")]
+    Shape { expected: Vec<usize>, found: usize },
+    #[error("{found} class labels for {samples} samples: give one a sample")]
+    LabelCount { samples: usize, found: usize },
+    #[error("class label {label} is not below {classes}, the number of the network's classes")]
+    Label { label: u32, classes: u32 },
     #[error("the denoiser failed: {0}")]
     Failed(String),
 }

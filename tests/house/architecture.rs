@@ -58,6 +58,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("moka", &["store"]),
     ("axum", &["http"]),
     ("candle_core", &["denoiser"]),
+    ("pulp", &["denoiser"]),
     ("tower_http", &["http"]),
     ("utoipa", &["api", "http"]),
     ("clap", &["cli", "main", "telemetry"]),

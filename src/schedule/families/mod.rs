@@ -1,9 +1,10 @@
 //! The built-in models: their noise schedules, native sizes and predictions, each with its source.
 //!
-//! Data lives in [`vp`] (discrete, continuous and EDM noise), [`flow`] and [`distilled`]. A distilled model carries the
+//! Data lives in [`vp`] (discrete, continuous and EDM noise), [`flow`], [`distilled`] and [`built_in`] (with denoisers). A distilled model carries the
 //! schedule it was trained for, which is answered instead of a search. Consumers ship different default shifts for one
 //! model; the figures here are the model's own configuration, and a request can override the shift.
 
+mod built_in;
 mod distilled;
 mod flow;
 mod published;
@@ -22,7 +23,7 @@ pub struct Family {
     pub title: &'static str,
     pub noise: FamilyNoise,
     pub prediction: Prediction,
-    /// Native image size in pixels, (width, height).
+    /// Native image size in pixels, (width, height); for points their dimension and 1.
     pub resolution: (u32, u32),
     /// Distilled models: the schedules they were trained for.
     pub published: Option<Published>,
@@ -94,6 +95,7 @@ pub fn all() -> impl Iterator<Item = &'static Family> {
         .iter()
         .chain(flow::FAMILIES)
         .chain(distilled::FAMILIES)
+        .chain(built_in::FAMILIES)
 }
 
 /// The model of an id.
@@ -130,7 +132,7 @@ mod tests {
             let (low, high) = noise.t_range();
             assert!(noise.lambda(low) > noise.lambda(high), "{}", family.id);
             assert!(family.source.len() > 10 && !family.title.is_empty());
-            assert!(family.resolution.0 >= 32);
+            assert!(family.resolution.0 >= 2);
             assert_eq!(
                 noise.is_flow(),
                 family.prediction == Prediction::FlowPrediction

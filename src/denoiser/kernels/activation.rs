@@ -1,0 +1,55 @@
+//! Elementwise silu, and softmax over the last dimension.
+
+use super::{floats, vector};
+use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+
+/// `x sigmoid(x)`.
+pub fn silu(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        x.contiguous()?.apply_op1_no_bwd(&Silu)
+    } else {
+        x.silu()
+    }
+}
+
+/// Softmax of `scale x` over the last dimension; `scale` is positive.
+pub fn softmax(x: &Tensor, scale: f64) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op1_no_bwd(&Softmax(scale as f32));
+    }
+    let x = (x * scale)?;
+    let powers = x.broadcast_sub(&x.max_keepdim(D::Minus1)?)?.exp()?;
+    powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)
+}
+
+struct Silu;
+
+impl CustomOp1 for Silu {
+    fn name(&self) -> &'static str {
+        "silu"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = floats(storage, layout)?;
+        let mut out = vec![0.0; x.len()];
+        vector::silu(x, &mut out);
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}
+
+struct Softmax(f32);
+
+impl CustomOp1 for Softmax {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut out = floats(storage, layout)?.to_vec();
+        let row = layout.dims().last().copied().unwrap_or(1);
+        for row in out.chunks_exact_mut(row) {
+            vector::softmax(row, self.0);
+        }
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}

@@ -1,0 +1,341 @@
+//! Convolution as a product of matrices: pixels are laid out by rows into columns, straight from and to `[b, c, h, w]`.
+//!
+//! A stretch of output rows at a time, so that the columns stay in the cache whatever the image's size. Kernels are 3x3 or 1x1;
+//! the latter need no columns.
+
+use super::{floats, vector};
+use crate::denoiser::LoadError;
+use crate::denoiser::weights::Scope;
+use candle_core::backend::BackendStorage as _;
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+
+/// Numbers laid out at a time: 1 MiB, about a core's second-level cache.
+const COLUMNS: usize = 1 << 18;
+
+/// Zeros around an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Padding {
+    /// Above and to the left.
+    pub before: usize,
+    /// Below and to the right.
+    pub after: usize,
+}
+
+/// A convolution with a square kernel and a bias.
+pub struct Conv2d {
+    /// `[out, in * kernel * kernel]`.
+    weight: Tensor,
+    /// `[out]`.
+    bias: Tensor,
+    geometry: Geometry,
+}
+
+#[derive(Clone, Copy)]
+struct Geometry {
+    channels: usize,
+    outputs: usize,
+    kernel: usize,
+    stride: usize,
+    padding: Padding,
+}
+
+impl Conv2d {
+    /// A 3x3 kernel that keeps the size.
+    pub fn load(
+        scope: &Scope,
+        channels: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, LoadError> {
+        let padding = Padding {
+            before: 1,
+            after: 1,
+        };
+        Self::with_kernel(scope, channels, outputs, 3, 1, padding)
+    }
+
+    /// A 3x3 kernel that halves the size.
+    pub fn load_halving(
+        scope: &Scope,
+        channels: usize,
+        padding: Padding,
+    ) -> std::result::Result<Self, LoadError> {
+        Self::with_kernel(scope, channels, channels, 3, 2, padding)
+    }
+
+    /// A 1x1 kernel.
+    pub fn load_pointwise(
+        scope: &Scope,
+        channels: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, LoadError> {
+        let padding = Padding {
+            before: 0,
+            after: 0,
+        };
+        Self::with_kernel(scope, channels, outputs, 1, 1, padding)
+    }
+
+    /// A 1x1 kernel that is stored as a linear layer.
+    pub fn load_linear(
+        scope: &Scope,
+        channels: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, LoadError> {
+        Ok(Self {
+            weight: scope.tensor("weight", &[outputs, channels])?,
+            bias: scope.tensor("bias", &[outputs])?,
+            geometry: Geometry {
+                channels,
+                outputs,
+                kernel: 1,
+                stride: 1,
+                padding: Padding {
+                    before: 0,
+                    after: 0,
+                },
+            },
+        })
+    }
+
+    fn with_kernel(
+        scope: &Scope,
+        channels: usize,
+        outputs: usize,
+        kernel: usize,
+        stride: usize,
+        padding: Padding,
+    ) -> std::result::Result<Self, LoadError> {
+        let weight = scope.tensor("weight", &[outputs, channels, kernel, kernel])?;
+        Ok(Self {
+            weight: weight.flatten_from(1)?,
+            bias: scope.tensor("bias", &[outputs])?,
+            geometry: Geometry {
+                channels,
+                outputs,
+                kernel,
+                stride,
+                padding,
+            },
+        })
+    }
+
+    /// `[b, in, h, w]` to `[b, out, h', w']`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.apply(x, &self.bias)
+    }
+
+    /// The same plus `shift`, `[b, out]`.
+    pub fn forward_shifted(&self, x: &Tensor, shift: &Tensor) -> Result<Tensor> {
+        self.apply(x, &shift.broadcast_add(&self.bias)?)
+    }
+
+    fn apply(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        if x.device().is_cpu() {
+            return x
+                .contiguous()?
+                .apply_op3_no_bwd(&self.weight, bias, &self.geometry);
+        }
+        let Geometry {
+            channels,
+            outputs,
+            kernel,
+            stride,
+            padding,
+        } = self.geometry;
+        let weight = self.weight.reshape((outputs, channels, kernel, kernel))?;
+        let out = if padding.before == padding.after {
+            x.conv2d(&weight, padding.before, stride, 1, 1)?
+        } else {
+            x.pad_with_zeros(2, padding.before, padding.after)?
+                .pad_with_zeros(3, padding.before, padding.after)?
+                .conv2d(&weight, 0, stride, 1, 1)?
+        };
+        out.broadcast_add(&bias.reshape(((), outputs, 1, 1))?)
+    }
+}
+
+impl CustomOp3 for Geometry {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    /// The bias is `[out]`, or `[b, out]` where every sample has its own.
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (samples, _, height, width) = x_layout.shape().dims4()?;
+        let image = Image {
+            x: floats(x, x_layout)?,
+            height,
+            width,
+        };
+        let bias = floats(bias, bias_layout)?;
+        let side = |size: usize| {
+            (size + self.padding.before + self.padding.after - self.kernel) / self.stride + 1
+        };
+        let (rows, row) = (side(height), side(width));
+        let depth = self.channels * self.kernel * self.kernel;
+        let tile = (COLUMNS / (depth * row)).clamp(1, rows);
+        let mut out = Vec::new();
+        for sample in 0..samples {
+            let start = out.len();
+            for first in (0..rows).step_by(tile) {
+                let count = tile.min(rows - first);
+                let pixels = count * row;
+                let shape = (1, self.outputs, pixels, depth);
+                let product = if self.kernel == 1 {
+                    let offset =
+                        x_layout.start_offset() + sample * depth * rows * row + first * row;
+                    let layout = Layout::new((depth, pixels).into(), vec![rows * row, 1], offset);
+                    weight.matmul(x, shape, weight_layout, &layout)?
+                } else {
+                    let columns = self.columns(&image, sample, first..first + count, row);
+                    let layout = Layout::contiguous((depth, pixels));
+                    weight.matmul(&CpuStorage::F32(columns), shape, weight_layout, &layout)?
+                };
+                let CpuStorage::F32(product) = product else {
+                    unreachable!("f32 times f32 is f32");
+                };
+                place(&mut out, start, product, (first * row, pixels, rows * row));
+            }
+            let biases = bias[sample * self.outputs % bias.len()..].iter();
+            for (plane, &bias) in out[start..].chunks_exact_mut(rows * row).zip(biases) {
+                vector::shift(plane, bias);
+            }
+        }
+        Ok((
+            CpuStorage::F32(out),
+            (samples, self.outputs, rows, row).into(),
+        ))
+    }
+}
+
+/// Puts a product of `pixels` a channel at pixel `first` of the planes from `start` on; a product that is the whole output becomes it.
+fn place(
+    out: &mut Vec<f32>,
+    start: usize,
+    product: Vec<f32>,
+    (first, pixels, plane): (usize, usize, usize),
+) {
+    if pixels == plane {
+        if out.is_empty() {
+            *out = product;
+        } else {
+            out.extend(product);
+        }
+        return;
+    }
+    if first == 0 {
+        out.resize(start + product.len() / pixels * plane, 0.0);
+    }
+    let planes = out[start..].chunks_exact_mut(plane);
+    for (plane, product) in planes.zip(product.chunks_exact(pixels)) {
+        plane[first..first + pixels].copy_from_slice(product);
+    }
+}
+
+struct Image<'a> {
+    x: &'a [f32],
+    height: usize,
+    width: usize,
+}
+
+impl Geometry {
+    /// The columns of output rows `rows`, each of `row` pixels: `[in * kernel * kernel, pixels]`.
+    fn columns(
+        &self,
+        image: &Image,
+        sample: usize,
+        rows: std::ops::Range<usize>,
+        row: usize,
+    ) -> Vec<f32> {
+        let plane = image.height * image.width;
+        let planes = image
+            .x
+            .chunks_exact(plane)
+            .skip(sample * self.channels)
+            .take(self.channels);
+        let taps = self.kernel * self.kernel;
+        let pixels = rows.len() * row;
+        let mut columns = vec![0.0; self.channels * taps * pixels];
+        let mut left = columns.chunks_exact_mut(pixels);
+        for plane in planes {
+            for tap in 0..taps {
+                let (dy, dx) = (tap / self.kernel, tap % self.kernel);
+                let out = left.next().expect("one stretch a tap");
+                if self.stride == 1 && row == image.width {
+                    self.shifted(plane, image, (rows.start, dy, dx), out);
+                } else {
+                    self.strided(plane, image, (rows.start, dy, dx), out, row);
+                }
+            }
+        }
+        columns
+    }
+
+    /// One tap where the output is as wide as the image: the plane, moved, with what came around the edges cleared.
+    fn shifted(
+        &self,
+        plane: &[f32],
+        image: &Image,
+        (first, dy, dx): (usize, usize, usize),
+        out: &mut [f32],
+    ) {
+        let width = image.width as isize;
+        let right = dx as isize - self.padding.before as isize;
+        let from = (first + dy) as isize * width - self.padding.before as isize * width + right;
+        let (low, high) = (
+            from.max(0),
+            (from + out.len() as isize).min(plane.len() as isize),
+        );
+        if low < high {
+            let to = (low - from) as usize;
+            let source = &plane[low as usize..high as usize];
+            out[to..to + source.len()].copy_from_slice(source);
+        }
+        for row in out.chunks_exact_mut(image.width) {
+            if right < 0 {
+                row[..right.unsigned_abs().min(image.width)].fill(0.0);
+            } else {
+                row[image.width.saturating_sub(right as usize)..].fill(0.0);
+            }
+        }
+    }
+
+    /// One tap at any stride.
+    fn strided(
+        &self,
+        plane: &[f32],
+        image: &Image,
+        (first, dy, dx): (usize, usize, usize),
+        out: &mut [f32],
+        row: usize,
+    ) {
+        for (y, out) in out.chunks_exact_mut(row).enumerate() {
+            let y = (first + y) * self.stride + dy;
+            let Some(source) = y
+                .checked_sub(self.padding.before)
+                .and_then(|y| plane.chunks_exact(image.width).nth(y))
+            else {
+                continue;
+            };
+            // The first pixel whose tap is inside the image.
+            let skip = self.padding.before.saturating_sub(dx).div_ceil(self.stride);
+            let start = skip * self.stride + dx - self.padding.before;
+            let inside = source.get(start..).unwrap_or(&[]);
+            for (out, &x) in out
+                .iter_mut()
+                .skip(skip)
+                .zip(inside.iter().step_by(self.stride))
+            {
+                *out = x;
+            }
+        }
+    }
+}

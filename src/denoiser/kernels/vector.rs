@@ -1,0 +1,150 @@
+//! Loops over slices of f32, compiled for the vector units of the CPU at hand.
+//!
+//! Plain loops in a form that compilers vectorise: no fused multiply-add, and sums in a fixed number of lanes, so that the bits
+//! are the same on every CPU.
+
+use pulp::Arch;
+
+/// Partial sums that are kept side by side.
+const LANES: usize = 16;
+
+/// Longest stretch that is summed in f32.
+const STRETCH: usize = 4096;
+
+/// `exp(x)` to 2 units in the last place, for `x` up to 88; smaller than -87 counts as -87.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits.
+    const SHIFT: f32 = 12_582_912.0;
+    let x = if x > -87.0 { x } else { -87.0 };
+    let x = if x < 88.0 { x } else { 88.0 };
+    let shifted = x * std::f32::consts::LOG2_E + SHIFT;
+    let n = shifted - SHIFT;
+    // ln 2 in two parts, the first exact in products with n.
+    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let series = 1.987_569_1e-4;
+    let series = series * r + 1.398_2e-3;
+    let series = series * r + 8.333_452e-3;
+    let series = series * r + 4.166_579_6e-2;
+    let series = series * r + 0.166_666_65;
+    let series = series * r + 0.5;
+    let power = series * (r * r) + r + 1.0;
+    f32::from_bits(power.to_bits().wrapping_add(shifted.to_bits() << 23))
+}
+
+#[inline(always)]
+fn silu_of(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+/// `x sigmoid(x)` of every number.
+pub fn silu(x: &[f32], out: &mut [f32]) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = silu_of(x);
+            }
+        },
+    );
+}
+
+/// `scale x + shift`, through silu if asked.
+pub fn affine(x: &[f32], out: &mut [f32], scale: f32, shift: f32, through_silu: bool) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            if through_silu {
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = silu_of(x * scale + shift);
+                }
+            } else {
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = x * scale + shift;
+                }
+            }
+        },
+    );
+}
+
+/// Adds a constant.
+pub fn shift(x: &mut [f32], by: f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for x in x {
+                *x += by;
+            }
+        },
+    );
+}
+
+/// Mean and variance.
+pub fn moments(x: &[f32]) -> (f64, f64) {
+    let count = x.len() as f64;
+    let mean = sum(x, 0.0, |x| x) / count;
+    let centre = mean as f32;
+    let square = sum(x, centre, |x| x * x) / count;
+    let off = mean - f64::from(centre);
+    (mean, square - off * off)
+}
+
+#[inline(always)]
+fn sum(x: &[f32], centre: f32, of: impl Fn(f32) -> f32) -> f64 {
+    x.chunks(STRETCH)
+        .map(|stretch| {
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    let mut lanes = [0.0_f32; LANES];
+                    let (blocks, rest) = stretch.as_chunks::<LANES>();
+                    for block in blocks {
+                        for (lane, &x) in lanes.iter_mut().zip(block) {
+                            *lane += of(x - centre);
+                        }
+                    }
+                    for (lane, &x) in lanes.iter_mut().zip(rest) {
+                        *lane += of(x - centre);
+                    }
+                    lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>()
+                },
+            )
+        })
+        .sum()
+}
+
+/// Softmax of `scale x`, in place.
+pub fn softmax(x: &mut [f32], scale: f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let mut lanes = [f32::NEG_INFINITY; LANES];
+            let (blocks, rest) = x.as_chunks::<LANES>();
+            for block in blocks {
+                for (lane, &x) in lanes.iter_mut().zip(block) {
+                    *lane = if x > *lane { x } else { *lane };
+                }
+            }
+            let top = lanes
+                .iter()
+                .chain(rest)
+                .fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+            let mut sums = [0.0_f32; LANES];
+            let (blocks, rest) = x.as_chunks_mut::<LANES>();
+            for block in blocks {
+                for (sum, x) in sums.iter_mut().zip(block) {
+                    *x = exp((*x - top) * scale);
+                    *sum += *x;
+                }
+            }
+            for (sum, x) in sums.iter_mut().zip(rest) {
+                *x = exp((*x - top) * scale);
+                *sum += *x;
+            }
+            let factor = 1.0 / sums.iter().sum::<f32>();
+            for x in x {
+                *x *= factor;
+            }
+        },
+    );
+}

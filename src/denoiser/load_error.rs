@@ -1,0 +1,69 @@
+//! Why a model does not load: one error for folders, configs, weights and devices, each telling what to change.
+
+use std::path::PathBuf;
+
+/// A model that does not load, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(
+        "`{0}` is no model name: use letters, digits, `-`, `_` and `.`, and start with a letter or digit"
+    )]
+    Name(String),
+    #[error("there is no model `{0}`; `list` shows the ones there are")]
+    NoModel(String),
+    #[error("the weights of `{0}` are not those the request was for any more: send it again")]
+    Changed(String),
+    #[error("{} leads out of the models folder: replace the link by what it points to", .0.display())]
+    Outside(PathBuf),
+    #[error("{}: {source}", path.display())]
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{} is missing: {advice}", path.display())]
+    MissingFile { path: PathBuf, advice: String },
+    #[error("{file}: {field}: {detail}")]
+    Config {
+        file: &'static str,
+        field: String,
+        detail: String,
+    },
+    #[error("the weights are no safetensors file: {0}; save the model again with safetensors")]
+    Safetensors(String),
+    #[error("the weights lack `{0}`: config.json describes another network")]
+    MissingKey(String),
+    #[error(
+        "the weights hold {count} tensors the network has no use for, `{first}` first: config.json describes another network"
+    )]
+    UnusedKeys { count: usize, first: String },
+    #[error("`{key}` has shape {found:?} where config.json asks for {expected:?}")]
+    Shape {
+        key: String,
+        expected: Vec<usize>,
+        found: Vec<usize>,
+    },
+    #[error("`{key}` is stored as {found}: save the weights as f32, f16 or bf16")]
+    Dtype { key: String, found: String },
+    #[error("`{0}` is no device: use cpu, cuda, cuda:<index>, metal or metal:<index>")]
+    UnknownDevice(String),
+    #[error("this build has no {device}: build with `--features {feature}` or use cpu")]
+    NotBuilt {
+        device: String,
+        feature: &'static str,
+    },
+    #[error("{device} does not open: {detail}")]
+    Unavailable { device: String, detail: String },
+    #[error("the network could not be built: {0}")]
+    Candle(#[from] candle_core::Error),
+}
+
+impl LoadError {
+    /// An error in a field of the network's config.
+    pub(super) fn config(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Config {
+            file: "config.json",
+            field: field.into(),
+            detail: detail.into(),
+        }
+    }
+}

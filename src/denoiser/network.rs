@@ -1,0 +1,174 @@
+//! A UNet as a denoiser: its output, whatever it predicts, as the clean image.
+//!
+//! On a CPU every sample is a pass of its own and the samples share the threads of the caller's rayon pool, so that a sample's
+//! bits depend neither on the threads nor on what else is in the batch; a GPU takes the batch whole.
+
+use super::folder::ModelFolder;
+use super::unet2d::{Unet2d, Unet2dConfig};
+use super::weights::Weights;
+use super::{Batch, Conditioning, Denoiser, DenoiserError, Device, LoadError};
+use crate::schedule::Prediction;
+use crate::solver::Level;
+use candle_core::{Device as Candle, Tensor};
+use rayon::prelude::*;
+
+/// A `UNet2DModel` on a device.
+pub struct UnetDenoiser {
+    network: Unet2d,
+    prediction: Prediction,
+    shape: [usize; 3],
+    /// Rows of the class embedding: the labels, and last the null class.
+    class_embeds: Option<u32>,
+    device: Device,
+    opened: Candle,
+}
+
+impl UnetDenoiser {
+    /// Builds a model's network on a device.
+    pub fn load(model: &ModelFolder, device: Device) -> Result<Self, LoadError> {
+        let config = Unet2dConfig::parse(&model.config)?;
+        if config.in_channels != config.out_channels {
+            let detail = format!("must be in_channels, {}", config.in_channels);
+            return Err(LoadError::config("out_channels", detail));
+        }
+        if model.prediction == Prediction::Edm {
+            return Err(LoadError::Config {
+                file: "scheduler_config.json",
+                field: "prediction_type".to_owned(),
+                detail: "networks with EDM's preconditioning are not supported".to_owned(),
+            });
+        }
+        let opened = device.open()?;
+        let network = Unet2d::load(&config, Weights::new(&model.weights, &opened)?)?;
+        let [height, width] = config.sample_size;
+        Ok(Self {
+            network,
+            prediction: model.prediction,
+            shape: [config.in_channels, height, width],
+            class_embeds: config.num_class_embeds.map(|rows| rows as u32),
+            device,
+            opened,
+        })
+    }
+
+    /// Class labels that a model's network takes, by its config alone.
+    pub fn classes_of(model: &ModelFolder) -> Result<u32, LoadError> {
+        let config = Unet2dConfig::parse(&model.config)?;
+        Ok(config.num_class_embeds.map_or(0, |rows| rows as u32 - 1))
+    }
+
+    /// The network's own output for every sample, before it is turned into the clean image: `timesteps` has one entry a sample.
+    pub fn predict(
+        &self,
+        x: &Batch,
+        timesteps: &[f64],
+        conditioning: &Conditioning,
+    ) -> Result<Batch, DenoiserError> {
+        let size: usize = self.shape.iter().product();
+        let found = x.data().len() / x.samples();
+        if found != size {
+            return Err(DenoiserError::Shape {
+                expected: self.shape.to_vec(),
+                found,
+            });
+        }
+        let labels = self.labels(conditioning, x.samples())?;
+        let labels = labels.as_deref();
+        let out = if self.device == Device::Cpu {
+            let mut out = vec![0.0; x.data().len()];
+            out.par_chunks_exact_mut(size)
+                .zip(x.data().par_chunks_exact(size))
+                .enumerate()
+                .try_for_each(|(i, (out, x))| {
+                    let label = labels.map(|labels| &labels[i..=i]);
+                    let answer = self.pass(x, &timesteps[i..=i], label)?;
+                    out.copy_from_slice(&answer);
+                    Ok(())
+                })
+                .map(|()| out)
+        } else {
+            self.pass(x.data(), timesteps, labels)
+        };
+        let out = out.map_err(|error: candle_core::Error| self.explain(&error))?;
+        Ok(Batch::new(out, x.samples()))
+    }
+
+    /// One pass of the network over as many samples as there are timesteps.
+    fn pass(
+        &self,
+        x: &[f32],
+        timesteps: &[f64],
+        labels: Option<&[u32]>,
+    ) -> candle_core::Result<Vec<f32>> {
+        let [channels, height, width] = self.shape;
+        let x = Tensor::from_slice(x, (timesteps.len(), channels, height, width), &self.opened)?;
+        let out = self.network.forward(&x, timesteps, labels)?;
+        out.flatten_all()?.to_vec1()
+    }
+
+    /// The rows of the class embedding to use, where there is one.
+    fn labels(
+        &self,
+        conditioning: &Conditioning,
+        samples: usize,
+    ) -> Result<Option<Vec<u32>>, DenoiserError> {
+        let classes = self.classes();
+        match conditioning {
+            Conditioning::None => Ok(self.class_embeds.map(|_| vec![classes; samples])),
+            Conditioning::Classes(labels) => {
+                if labels.len() != samples {
+                    return Err(DenoiserError::LabelCount {
+                        samples,
+                        found: labels.len(),
+                    });
+                }
+                match labels.iter().find(|label| **label >= classes) {
+                    Some(&label) => Err(DenoiserError::Label { label, classes }),
+                    None => Ok(Some(labels.clone())),
+                }
+            }
+        }
+    }
+
+    fn explain(&self, error: &candle_core::Error) -> DenoiserError {
+        let text = error.to_string();
+        let lower = text.to_lowercase();
+        if ["out of memory", "out_of_memory", "insufficient memory"]
+            .iter()
+            .any(|sign| lower.contains(sign))
+        {
+            DenoiserError::OutOfMemory {
+                device: self.device.to_string(),
+            }
+        } else {
+            DenoiserError::Failed(text)
+        }
+    }
+}
+
+impl Denoiser for UnetDenoiser {
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// One less than the class embedding has rows: the last row is the null class, which [`Conditioning::None`] is called with.
+    fn classes(&self) -> u32 {
+        self.class_embeds.map_or(0, |rows| rows - 1)
+    }
+
+    fn denoise(
+        &self,
+        x: &Batch,
+        level: &Level,
+        conditioning: &Conditioning,
+    ) -> Result<Batch, DenoiserError> {
+        let out = self.predict(x, &vec![level.timestep; x.samples()], conditioning)?;
+        let (of_x, of_out) = match self.prediction {
+            Prediction::Epsilon => (1.0 / level.alpha, -level.sigma / level.alpha),
+            Prediction::VPrediction => (level.alpha, -level.sigma),
+            Prediction::FlowPrediction => (1.0, -level.sigma),
+            Prediction::Sample | Prediction::Edm => return Ok(out),
+        };
+        Ok(crate::solver::Space::combine(&[(of_x, x), (of_out, &out)]))
+    }
+}

@@ -1,0 +1,148 @@
+//! diffusers' `UNet2DModel`: the network of unconditional and class-conditional diffusion models of images.
+//!
+//! Built from its `config.json` and its weights, each of which must account for all of the other. Forward passes are f32 and
+//! treat each sample by itself. Only `network` calls it.
+
+mod attention;
+mod blocks;
+mod config;
+mod embeddings;
+mod resnet;
+
+pub use config::{MidBlock, Unet2dConfig};
+
+use crate::denoiser::LoadError;
+use crate::denoiser::kernels::{Conv2d, GroupNorm};
+use crate::denoiser::weights::{Scope, Weights};
+use blocks::{Down, Mid, Up};
+use candle_core::{Result, Tensor};
+use embeddings::Embedding;
+
+/// The network on a device.
+pub(super) struct Unet2d {
+    center_input_sample: bool,
+    embedding: Embedding,
+    conv_in: Conv2d,
+    down: Vec<Down>,
+    mid: Option<Mid>,
+    up: Vec<Up>,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+impl Unet2d {
+    /// Builds the network; every tensor of the weights must be used.
+    pub fn load(config: &Unet2dConfig, weights: Weights) -> std::result::Result<Self, LoadError> {
+        let network = Self::build(config, &weights.root())?;
+        weights.finish()?;
+        Ok(network)
+    }
+
+    fn build(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Self, LoadError> {
+        let first = config.block_out_channels[0];
+        Ok(Self {
+            center_input_sample: config.center_input_sample,
+            embedding: Embedding::load(scope, config)?,
+            conv_in: Conv2d::load(&scope.at("conv_in"), config.in_channels, first)?,
+            down: down(config, &scope.at("down_blocks"))?,
+            mid: mid(config, &scope.at("mid_block"))?,
+            up: up(config, &scope.at("up_blocks"))?,
+            norm_out: GroupNorm::load(
+                &scope.at("conv_norm_out"),
+                first,
+                config.norm_num_groups,
+                config.norm_eps,
+            )?,
+            conv_out: Conv2d::load(&scope.at("conv_out"), first, config.out_channels)?,
+        })
+    }
+
+    /// The network's output for `x`, `[b, c, h, w]`, with a timestep (and a label) for every sample.
+    pub fn forward(&self, x: &Tensor, timesteps: &[f64], labels: Option<&[u32]>) -> Result<Tensor> {
+        let time = self.embedding.forward(timesteps, labels, x.device())?;
+        let x = if self.center_input_sample {
+            x.affine(2.0, -1.0)?
+        } else {
+            x.clone()
+        };
+        let mut x = self.conv_in.forward(&x)?;
+        let mut skips = vec![x.clone()];
+        for down in &self.down {
+            x = down.forward(&x, &time, &mut skips)?;
+        }
+        if let Some(mid) = &self.mid {
+            x = mid.forward(&x, &time)?;
+        }
+        for up in &self.up {
+            x = up.forward(&x, &time, &mut skips)?;
+        }
+        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
+    }
+}
+
+/// How the blocks of a level with `channels` channels are built.
+fn shape(config: &Unet2dConfig, channels: usize, attention: bool) -> blocks::Shape {
+    blocks::Shape {
+        resnet: resnet::Shape {
+            groups: config.norm_num_groups,
+            eps: config.norm_eps,
+            time_embed_dim: config.time_embed_dim,
+            time_scale_shift: config.time_scale_shift,
+            output_scale: 1.0,
+        },
+        attention: attention.then(|| attention::Shape {
+            channels,
+            head_dim: config.head_dim(channels),
+            groups: Some(config.norm_num_groups),
+            eps: config.norm_eps,
+            output_scale: 1.0,
+        }),
+    }
+}
+
+fn down(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Vec<Down>, LoadError> {
+    let channels = &config.block_out_channels;
+    (0..channels.len())
+        .map(|i| {
+            let from = channels[i.saturating_sub(1)];
+            let shape = shape(config, channels[i], config.down_attention[i]);
+            let padding = (i + 1 < channels.len()).then_some(config.downsample_padding);
+            Down::load(
+                &scope.at(i),
+                (from, channels[i]),
+                config.layers_per_block,
+                shape,
+                padding,
+            )
+        })
+        .collect()
+}
+
+fn mid(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Option<Mid>, LoadError> {
+    let Some(mid) = &config.mid_block else {
+        return Ok(None);
+    };
+    let channels = config.block_out_channels[config.block_out_channels.len() - 1];
+    let mut shape = shape(config, channels, mid.attention);
+    shape.resnet.output_scale = mid.scale_factor;
+    if let Some(attention) = &mut shape.attention {
+        attention.groups = mid.attention_groups;
+        attention.output_scale = mid.scale_factor;
+    }
+    Mid::load(scope, channels, shape).map(Some)
+}
+
+fn up(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Vec<Up>, LoadError> {
+    let channels: Vec<usize> = config.block_out_channels.iter().rev().copied().collect();
+    (0..channels.len())
+        .map(|i| {
+            let from = channels[i.saturating_sub(1)];
+            // The skips of a level, and the one the level above ended with.
+            let mut skips = vec![channels[i]; config.layers_per_block];
+            skips.push(channels[(i + 1).min(channels.len() - 1)]);
+            let shape = shape(config, channels[i], config.up_attention[i]);
+            let doubles = i + 1 < channels.len();
+            Up::load(&scope.at(i), (from, channels[i]), &skips, shape, doubles)
+        })
+        .collect()
+}

@@ -1,0 +1,84 @@
+//! The residual block: norm, silu, convolution, the time, norm, silu, convolution, plus the input.
+
+use super::embeddings::Linear;
+use crate::denoiser::LoadError;
+use crate::denoiser::kernels::{Conv2d, GroupNorm};
+use crate::denoiser::weights::Scope;
+use candle_core::{Result, Tensor};
+
+/// How the residual blocks of a network are built.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub groups: usize,
+    pub eps: f64,
+    pub time_embed_dim: usize,
+    pub time_scale_shift: bool,
+    pub output_scale: f64,
+}
+
+/// A residual block.
+pub struct Resnet {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time: Linear,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    shortcut: Option<Conv2d>,
+    shape: Shape,
+}
+
+impl Resnet {
+    pub fn load(
+        scope: &Scope,
+        channels: usize,
+        outputs: usize,
+        shape: Shape,
+    ) -> std::result::Result<Self, LoadError> {
+        let Shape { groups, eps, .. } = shape;
+        let time_outputs = if shape.time_scale_shift {
+            2 * outputs
+        } else {
+            outputs
+        };
+        let shortcut = (channels != outputs)
+            .then(|| Conv2d::load_pointwise(&scope.at("conv_shortcut"), channels, outputs));
+        Ok(Self {
+            norm1: GroupNorm::load(&scope.at("norm1"), channels, groups, eps)?,
+            conv1: Conv2d::load(&scope.at("conv1"), channels, outputs)?,
+            time: Linear::load(
+                &scope.at("time_emb_proj"),
+                shape.time_embed_dim,
+                time_outputs,
+            )?,
+            norm2: GroupNorm::load(&scope.at("norm2"), outputs, groups, eps)?,
+            conv2: Conv2d::load(&scope.at("conv2"), outputs, outputs)?,
+            shortcut: shortcut.transpose()?,
+            shape,
+        })
+    }
+
+    /// `[b, in, h, w]` and the time's embedding after silu to `[b, out, h, w]`.
+    pub fn forward(&self, x: &Tensor, time: &Tensor) -> Result<Tensor> {
+        let hidden = self.norm1.forward_silu(x)?;
+        let time = self.time.forward(time)?;
+        let hidden = if self.shape.time_scale_shift {
+            let parts = time.chunk(2, 1)?;
+            let hidden = self.conv1.forward(&hidden)?;
+            self.norm2
+                .forward_modulated(&hidden, &parts[0], &parts[1])?
+        } else {
+            self.norm2
+                .forward_silu(&self.conv1.forward_shifted(&hidden, &time)?)?
+        };
+        let hidden = self.conv2.forward(&hidden)?;
+        let sum = match &self.shortcut {
+            Some(shortcut) => (hidden + shortcut.forward(x)?)?,
+            None => (hidden + x)?,
+        };
+        if self.shape.output_scale == 1.0 {
+            Ok(sum)
+        } else {
+            sum / self.shape.output_scale
+        }
+    }
+}

@@ -1,7 +1,10 @@
 //! Comparing schedules of one model, solver and NFE.
 
+use super::calibration::MeasuredError;
 use super::document::ScheduleDocument;
 use super::request::OptimizeRequest;
+use super::solver::EffectiveSolver;
+use crate::schedule::Terminal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -31,10 +34,19 @@ pub struct Comparison {
     pub rows: Vec<ComparisonRow>,
 }
 
-/// One schedule under the proxy.
+/// One schedule under the proxy, and on the model where it was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ComparisonRow {
     pub name: String,
+    /// Measured rows: the sampler it was measured with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub solver: Option<EffectiveSolver>,
+    /// Measured rows: how it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<Terminal>,
+    /// Measured rows: distance of its samples from a fine solve's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<MeasuredError>,
     /// Its noise levels for this model and NFE, without a clean end.
     pub sigmas: Option<Vec<f64>>,
     /// Smallest gap in `t`.

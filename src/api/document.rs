@@ -1,7 +1,7 @@
 //! The answer: a schedule with everything a user needs to judge it. Its id is the digest of all but its provenance.
 
-use super::digest::Digest;
 use super::calibration::{CalibrationReport, MeasuredError};
+use super::digest::Digest;
 use super::request::{MethodName, Nfe, ObjectiveName};
 use super::solver::EffectiveSolver;
 use crate::schedule::Terminal;

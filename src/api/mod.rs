@@ -20,7 +20,8 @@ mod schema;
 mod solver;
 
 pub use calibration::{
-    CalibrateFields, Calibration, CalibrationReport, DenoiserFacts, MeasuredCandidate, MeasuredError, Teacher,
+    CalibrateFields, Calibration, CalibrationReport, DenoiserFacts, MeasuredCandidate,
+    MeasuredError, Teacher,
 };
 pub use comparison::{CompareRequest, Comparison, ComparisonRow, GivenSigmas};
 pub use digest::{Digest, DigestError};

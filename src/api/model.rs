@@ -206,6 +206,9 @@ pub struct ModelRequest {
 pub struct ModelInfo {
     pub id: String,
     pub built_in: bool,
+    /// Whether its denoiser is at hand, so that schedules can be calibrated on it.
+    #[serde(default)]
+    pub denoiser: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// The noise schedule at the native resolution.
@@ -259,6 +262,7 @@ impl ModelInfo {
         Self {
             id: id.to_owned(),
             built_in: false,
+            denoiser: false,
             title: None,
             noise: NoiseFields::from(spec),
             t_range: [low, high],
@@ -278,6 +282,20 @@ impl ModelInfo {
         }
         let (spec, noise) = noise.compile("").ok()?;
         Some(Self::plain(id, &spec, &noise))
+    }
+
+    /// A model under the models root.
+    pub fn of_folder(
+        id: &str,
+        noise: &NoiseFields,
+        prediction: Option<Prediction>,
+    ) -> Result<Self, Invalid> {
+        let (spec, noise) = noise.compile("")?;
+        Ok(Self {
+            denoiser: true,
+            prediction,
+            ..Self::plain(id, &spec, &noise)
+        })
     }
 
     /// Reads a registration.

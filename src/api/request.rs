@@ -132,6 +132,18 @@ pub enum MethodName {
     Calibrated,
 }
 
+impl MethodName {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hso => "hso",
+            Self::HsoConstrained => "hso-constrained",
+            Self::Published => "published",
+            Self::Calibrated => "calibrated",
+        }
+    }
+}
+
 /// What the lower level minimises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]

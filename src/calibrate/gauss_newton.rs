@@ -113,7 +113,10 @@ fn norms(residuals: &Batch) -> impl Iterator<Item = f64> {
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| f64::from(*a) * f64::from(*b))
+        .sum()
 }
 
 fn moved(variables: &[f64], step: &[f64]) -> Vec<f64> {
@@ -147,7 +150,11 @@ impl Model {
         for i in 0..n {
             let here = at.variables[i];
             let above = at.variables.get(i + 1).copied().unwrap_or(range.high);
-            let below = if i == 0 { range.low } else { at.variables[i - 1] };
+            let below = if i == 0 {
+                range.low
+            } else {
+                at.variables[i - 1]
+            };
             let h = if above - here >= here - below {
                 DIFFERENCE * (above - here).min(unit(&at.variables, i))
             } else {
@@ -167,7 +174,9 @@ impl Model {
     /// The damped Gauss-Newton step, kept inside the range and the order.
     fn step(&self, at: &Point, range: Range, damping: f64) -> Vec<f64> {
         let n = at.variables.len();
-        let weights: Vec<f64> = norms(&at.residuals).map(|norm| 1.0 / norm.max(1e-12)).collect();
+        let weights: Vec<f64> = norms(&at.residuals)
+            .map(|norm| 1.0 / norm.max(1e-12))
+            .collect();
         let inner = |a: &Batch, b: &Batch| -> f64 {
             let terms = a.iter().zip(b).zip(&weights);
             terms.map(|((a, b), weight)| weight * dot(a, b)).sum()
@@ -293,7 +302,14 @@ mod tests {
     /// Two samples of three numbers, curved in three variables, zero at (1, 2, 4).
     fn curved(v: &[f64]) -> Result<Batch, Infallible> {
         let (a, b, c) = (v[0] - 1.0, v[1] - 2.0, v[2] - 4.0);
-        let values = [a + 0.2 * b * b, b + 0.1 * a * c, c, 2.0 * a - b, b + c, a * c + 0.5 * b];
+        let values = [
+            a + 0.2 * b * b,
+            b + 0.1 * a * c,
+            c,
+            2.0 * a - b,
+            b + c,
+            a * c + 0.5 * b,
+        ];
         Ok(Batch::new(values.iter().map(|&v| v as f32).collect(), 2))
     }
 
@@ -315,7 +331,10 @@ mod tests {
             Ok(Batch::new(values.iter().map(|&v| v as f32).collect(), 3))
         };
         let found = minimise(RANGE, vec![3.0, 5.0, 6.0], 60, &mut beyond).unwrap();
-        assert!(found.variables[0] < 0.1 && found.variables[2] > 9.9, "{found:?}");
+        assert!(
+            found.variables[0] < 0.1 && found.variables[2] > 9.9,
+            "{found:?}"
+        );
         assert_eq!(seen, found.evaluations);
     }
 

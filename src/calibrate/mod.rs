@@ -142,7 +142,12 @@ pub fn calibrate(
 ) -> Result<Outcome, CalibrateError> {
     let mut bench = Bench::new(noise, denoiser, stop, observe);
     let plan = Plan::new(noise, settings, &starts);
-    let training = SampleSet::new(denoiser, &settings.labels, 2 * settings.seed, settings.samples);
+    let training = SampleSet::new(
+        denoiser,
+        &settings.labels,
+        2 * settings.seed,
+        settings.samples,
+    );
     let fresh = SampleSet::new(
         denoiser,
         &settings.labels,
@@ -156,7 +161,11 @@ pub fn calibrate(
     );
     let teacher = Teacher::converge(&mut bench, starts[0].solver, &training)?;
     let truth = teacher.solve(&mut bench, &fresh)?;
-    bench.begin(Phase::Screening, plan.screening, plan.refining + plan.validation);
+    bench.begin(
+        Phase::Screening,
+        plan.screening,
+        plan.refining + plan.validation,
+    );
     let starts = starts
         .into_iter()
         .map(|start| start.snapped(noise, settings.snap))
@@ -164,7 +173,9 @@ pub fn calibrate(
     let chosen = screened(&mut bench, &teacher, &training, &starts)?;
     bench.begin(Phase::Refining, plan.refining, plan.validation);
     let screening = starts.len().div_ceil(SCREENED);
-    let (refined, spent) = refined(&mut bench, &teacher, &training, settings, &chosen, screening)?;
+    let (refined, spent) = refined(
+        &mut bench, &teacher, &training, settings, &chosen, screening,
+    )?;
     bench.begin(Phase::Validation, plan.validation, 0);
     let mut judged = Vec::with_capacity(starts.len() + refined.len());
     let first_refined = starts.len();
@@ -208,12 +219,16 @@ struct Plan {
 impl Plan {
     fn new(noise: &NoiseSchedule, settings: &Settings, starts: &[Candidate]) -> Self {
         let (samples, fresh) = (settings.samples as u64, settings.validation_samples as u64);
-        let nfe = starts[0].solver.evaluations(&levels(noise, &starts[0].schedule)) as u64;
+        let nfe = starts[0]
+            .solver
+            .evaluations(&levels(noise, &starts[0].schedule)) as u64;
         let count = starts.len() as u64;
         Self {
             teacher: EXPECTED_TEACHER * samples + EXPECTED_TEACHER * 2 / 3 * fresh,
             screening: count * samples.div_ceil(SCREENED as u64) * nfe,
-            refining: (settings.budget as u64).saturating_sub(count.div_ceil(SCREENED as u64)) * samples * nfe,
+            refining: (settings.budget as u64).saturating_sub(count.div_ceil(SCREENED as u64))
+                * samples
+                * nfe,
             validation: (count + REFINED as u64) * fresh * nfe,
         }
     }
@@ -292,7 +307,10 @@ fn refined(
         found.push((minimum.value, (candidate, Some(start.name.clone()))));
     }
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
-    Ok((found.into_iter().map(|(_, refined)| refined).collect(), spent))
+    Ok((
+        found.into_iter().map(|(_, refined)| refined).collect(),
+        spent,
+    ))
 }
 
 impl Candidate {

@@ -1,5 +1,6 @@
 //! `fewstep compare`: the optimised schedule and the rules under one proxy, as a table or JSON.
 
+use super::denoisers::DenoiserArgs;
 use super::progress::ProgressLine;
 use super::request::RequestArgs;
 use super::table::{self, TableOrJson};
@@ -12,15 +13,20 @@ use std::sync::atomic::AtomicBool;
 pub struct CompareArgs {
     #[command(flatten)]
     request: RequestArgs,
+    #[command(flatten)]
+    denoisers: DenoiserArgs,
     #[arg(long, env = "FEWSTEP_FORMAT", default_value = "table")]
     format: TableOrJson,
 }
 
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
-    let effective = args.request.effective()?;
+    let models = args.denoisers.models()?;
+    let effective = args.request.effective(&models)?;
     let mut line = ProgressLine::start();
     let never = AtomicBool::new(false);
-    let mut comparison = compare(&effective, &[], &never, |progress| line.update(progress))?;
+    let mut comparison = compare(&effective, &[], &models, &never, &mut |progress| {
+        line.update(progress);
+    })?;
     drop(line);
     let mut out = std::io::stdout().lock();
     match args.format {

@@ -4,6 +4,7 @@
 //! standard output, everything meant for people to standard error.
 
 mod compare;
+mod denoisers;
 mod health;
 mod models;
 mod node;

@@ -1,6 +1,8 @@
 //! A process's share of the queue: its workers and its housekeeping. Also `fewstep worker`, which is nothing else.
 
+use super::denoisers::DenoiserArgs;
 use super::process::{DatabaseArgs, LogArgs, StopSignal, block_on};
+use crate::denoiser::{Device, Models};
 use crate::jobs::{Board, Keeper, KeeperSettings, WorkerSettings, Workers};
 use crate::lifecycle::{DeviceKind, Policy};
 use crate::store::Store;
@@ -33,10 +35,19 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn start(store: &Arc<dyn Store>, board: &Board, args: &NodeArgs) -> anyhow::Result<Self> {
+    pub fn start(
+        store: &Arc<dyn Store>,
+        board: &Board,
+        models: &Arc<Models>,
+        args: &NodeArgs,
+    ) -> anyhow::Result<Self> {
         let process = ulid::Ulid::generate();
+        let device = match models.device() {
+            Device::Cpu => DeviceKind::Cpu,
+            Device::Cuda(_) | Device::Metal(_) => DeviceKind::Gpu,
+        };
         let workers: Vec<(String, DeviceKind)> = (0..args.workers())
-            .map(|i| (format!("{process}/{i}"), DeviceKind::Cpu))
+            .map(|i| (format!("{process}/{i}"), device))
             .collect();
         let policy = Policy {
             lease: i64::from(args.lease) * 1000,
@@ -49,7 +60,7 @@ impl Node {
         };
         let keeper = Keeper::start(store, &settings);
         let settings = WorkerSettings { workers, policy };
-        let workers = Workers::start(store, board, &settings)
+        let workers = Workers::start(store, board, models, &settings)
             .context("cannot start the computing threads")?;
         Ok(Self { workers, keeper })
     }
@@ -77,6 +88,8 @@ pub struct WorkerArgs {
     #[command(flatten)]
     node: NodeArgs,
     #[command(flatten)]
+    denoisers: DenoiserArgs,
+    #[command(flatten)]
     log: LogArgs,
 }
 
@@ -87,7 +100,8 @@ pub fn work(args: &WorkerArgs) -> anyhow::Result<()> {
         let Some(store) = args.database.open(&stop).await? else {
             return Ok(());
         };
-        let node = Node::start(&store, &Board::default(), &args.node)?;
+        let models = args.denoisers.models()?;
+        let node = Node::start(&store, &Board::default(), &models, &args.node)?;
         tracing::info!(workers = args.node.workers(), "working");
         writeln!(std::io::stdout(), "fewstep working")?;
         let working = async {

@@ -1,5 +1,6 @@
 //! `fewstep optimize`: one schedule, offline, as JSON (the service's own object), a table or plain text.
 
+use super::denoisers::DenoiserArgs;
 use super::progress::ProgressLine;
 use super::request::RequestArgs;
 use super::table;
@@ -13,6 +14,8 @@ use std::sync::atomic::AtomicBool;
 pub struct OptimizeArgs {
     #[command(flatten)]
     request: RequestArgs,
+    #[command(flatten)]
+    denoisers: DenoiserArgs,
     /// Output; by default a table on a terminal and JSON elsewhere.
     #[arg(long, env = "FEWSTEP_FORMAT")]
     format: Option<Format>,
@@ -29,10 +32,13 @@ enum Format {
 }
 
 pub fn run(args: &OptimizeArgs) -> anyhow::Result<()> {
-    let effective = args.request.effective()?;
+    let models = args.denoisers.models()?;
+    let effective = args.request.effective(&models)?;
     let mut line = ProgressLine::start();
     let never = AtomicBool::new(false);
-    let document = optimize(&effective, &never, |progress| line.update(progress))?;
+    let document = optimize(&effective, &models, &never, &mut |progress| {
+        line.update(progress);
+    })?;
     drop(line);
     let mut out = std::io::stdout().lock();
     let default = if out.is_terminal() {

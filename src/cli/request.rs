@@ -1,10 +1,12 @@
 //! The flags that make an optimisation request, shared by `optimize` and `compare`.
 
 use crate::api::{
-    BoundsFields, Effective, Invalid, InvalidField, MethodName, ModelObject, ModelRef, Nfe,
-    NoiseFields, NoiseKind, ObjectiveName, OptimizeRequest, SolverName, SolverObject, SolverRef,
-    SolverVariant, resolve,
+    BoundsFields, CalibrateFields, Effective, Invalid, InvalidField, MethodName, ModelObject,
+    ModelRef, Nfe, NoiseFields, NoiseKind, ObjectiveName, OptimizeRequest, SolverName,
+    SolverObject, SolverRef, SolverVariant, resolve,
 };
+use crate::denoiser::Models;
+use crate::optimize::{asks_for_denoiser, known};
 use crate::schedule::{SchedulerConfig, Terminal};
 use anyhow::Context;
 use clap::Args;
@@ -33,15 +35,19 @@ pub struct RequestArgs {
     /// Flow models: use this shift.
     #[arg(long, env = "FEWSTEP_SHIFT")]
     shift: Option<f64>,
-    /// The sampler: ddim (or euler), unipc, `dpmpp_2m`.
+    /// The sampler: ddim (or euler), unipc, `dpmpp_2m`, `dpmpp_3m`, heun, deis, ipndm, `euler_ancestral`, `sde_dpmpp_2m`; with
+    /// --calibrate also auto.
     #[arg(long, env = "FEWSTEP_SOLVER")]
     solver: SolverName,
-    /// Order of unipc, 1 to 3.
+    /// Order of unipc and deis, 1 to 3; of ipndm, 1 to 4.
     #[arg(long, env = "FEWSTEP_SOLVER_ORDER")]
     solver_order: Option<u8>,
     /// Variant of unipc, bh1 or bh2.
     #[arg(long, env = "FEWSTEP_SOLVER_VARIANT", value_parser = named::<SolverVariant>)]
     solver_variant: Option<SolverVariant>,
+    /// unipc without its corrector.
+    #[arg(long, env = "FEWSTEP_NO_CORRECTOR")]
+    no_corrector: bool,
     /// Denoiser evaluations per sample, 1 to 256.
     #[arg(long, env = "FEWSTEP_NFE")]
     nfe: Nfe,
@@ -92,12 +98,60 @@ pub struct RequestArgs {
     /// Distilled models: stretch the published schedule to another NFE.
     #[arg(long, env = "FEWSTEP_RESAMPLE")]
     resample: bool,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
+}
+
+/// Whether and how the model itself is in the loop.
+#[derive(Clone, Debug, Args)]
+#[group(id = "calibration")]
+struct CalibrationArgs {
+    /// Refine against the model itself; minutes rather than milliseconds.
+    #[arg(long, env = "FEWSTEP_CALIBRATE")]
+    calibrate: bool,
+    /// Samples the calibration sees [default: 64].
+    #[arg(long, env = "FEWSTEP_SAMPLES", requires = "calibrate")]
+    samples: Option<u32>,
+    /// Samples, on noise the calibration never sees, that decide [default: 128].
+    #[arg(long, env = "FEWSTEP_VALIDATION_SAMPLES", requires = "calibrate")]
+    validation_samples: Option<u32>,
+    /// Rollouts of all samples the calibration may take; 0 measures without refining [default: 200].
+    #[arg(long, env = "FEWSTEP_BUDGET", requires = "calibrate")]
+    budget: Option<u32>,
+    /// Classifier-free guidance [default: 1].
+    #[arg(long, env = "FEWSTEP_GUIDANCE_SCALE", requires = "calibrate")]
+    guidance_scale: Option<f64>,
+    /// Class labels that go round the samples [default: every class].
+    #[arg(
+        long,
+        env = "FEWSTEP_CLASS_LABELS",
+        value_delimiter = ',',
+        requires = "calibrate"
+    )]
+    class_labels: Option<Vec<u32>>,
+}
+
+impl CalibrationArgs {
+    fn fields(&self) -> Option<CalibrateFields> {
+        self.calibrate.then(|| CalibrateFields {
+            samples: self.samples,
+            validation_samples: self.validation_samples,
+            budget: self.budget,
+            guidance_scale: self.guidance_scale,
+            class_labels: self.class_labels.clone(),
+        })
+    }
 }
 
 impl RequestArgs {
     /// The request, read as the service reads it.
-    pub fn effective(&self) -> anyhow::Result<Effective> {
-        Ok(resolve(&self.request()?, None)?)
+    pub fn effective(&self, models: &Models) -> anyhow::Result<Effective> {
+        let request = self.request()?;
+        let description = match asks_for_denoiser(&request, None) {
+            Some(id) => models.describe(id)?,
+            None => None,
+        };
+        Ok(resolve(&request, &known(description, None)?)?)
     }
 
     fn request(&self) -> anyhow::Result<OptimizeRequest> {
@@ -115,6 +169,7 @@ impl RequestArgs {
                 name: self.solver,
                 order: self.solver_order,
                 variant: self.solver_variant,
+                corrector: self.no_corrector.then_some(false),
             }),
             nfe: self.nfe,
             method: self.method,
@@ -131,6 +186,7 @@ impl RequestArgs {
             start_sigma: self.start_sigma,
             snap: self.snap.then_some(true),
             resample: self.resample.then_some(true),
+            calibrate: self.calibration.fields(),
             priority: None,
             webhook: None,
         })

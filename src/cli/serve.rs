@@ -1,5 +1,6 @@
 //! `fewstep serve`, and the commands around it: `migrate` and `openapi`.
 
+use super::denoisers::DenoiserArgs;
 use super::node::{Node, NodeArgs};
 use super::process::{DatabaseArgs, LogArgs, StopSignal, block_on};
 use crate::http::{self, App, RateLimit};
@@ -45,6 +46,8 @@ pub struct ServeArgs {
     database: DatabaseArgs,
     #[command(flatten)]
     node: NodeArgs,
+    #[command(flatten)]
+    denoisers: DenoiserArgs,
     /// Jobs that may wait at a time; more are answered 503.
     #[arg(long, env = "FEWSTEP_QUEUE", default_value_t = 10_000)]
     queue: u32,
@@ -73,12 +76,13 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         let jobs = Jobs::new(store.clone(), board.clone(), args.queue)
             .context("cannot start the computing threads")?;
         let webhooks = args.webhooks.webhooks(&store)?;
-        let node = Node::start(&store, &board, &args.node)?;
+        let models = args.denoisers.models()?;
+        let node = Node::start(&store, &board, &models, &args.node)?;
         let callers = webhooks.as_ref().map(Webhooks::start);
         tracing::info!(%address, workers = args.node.workers(), "listening");
         writeln!(std::io::stdout(), "fewstep listening on http://{address}")?;
         let rate_limit = RateLimit::new(args.rate_limit);
-        let app = App::new(store.clone(), jobs, webhooks, rate_limit, metrics);
+        let app = App::new(store.clone(), jobs, models, webhooks, rate_limit, metrics);
         let serving = http::serve(listener, app, stop.clone().given());
         let working = async {
             stop.clone().given().await;

@@ -97,7 +97,13 @@ impl Mixture {
         }
         match &self.basis {
             Some(basis) => (0..x.len())
-                .map(|i| basis.iter().zip(&mean).map(|(row, m)| row[i] * m).sum::<f64>() as f32)
+                .map(|i| {
+                    basis
+                        .iter()
+                        .zip(&mean)
+                        .map(|(row, m)| row[i] * m)
+                        .sum::<f64>() as f32
+                })
                 .collect(),
             None => mean.iter().map(|&m| m as f32).collect(),
         }
@@ -118,14 +124,7 @@ impl Component {
         libm::log(self.weight) - 0.5 * exponent
     }
 
-    fn add_posterior_mean(
-        &self,
-        weight: f64,
-        x: &[f64],
-        alpha: f64,
-        sigma2: f64,
-        sum: &mut [f64],
-    ) {
+    fn add_posterior_mean(&self, weight: f64, x: &[f64], alpha: f64, sigma2: f64, sum: &mut [f64]) {
         let terms = x.iter().zip(&self.mean).zip(&self.variance);
         for (sum, ((x, mean), variance)) in sum.iter_mut().zip(terms) {
             let gain = alpha * variance / (alpha * alpha * variance + sigma2);
@@ -143,12 +142,7 @@ impl Denoiser for Mixture {
         0
     }
 
-    fn denoise(
-        &self,
-        x: &Batch,
-        level: &Level,
-        _: &Conditioning,
-    ) -> Result<Batch, DenoiserError> {
+    fn denoise(&self, x: &Batch, level: &Level, _: &Conditioning) -> Result<Batch, DenoiserError> {
         let data = x
             .iter()
             .flat_map(|sample| self.posterior(sample, level))

@@ -53,6 +53,25 @@ pub trait Denoiser: Send + Sync {
     ) -> Result<Batch, DenoiserError>;
 }
 
+impl<D: Denoiser + ?Sized> Denoiser for std::sync::Arc<D> {
+    fn shape(&self) -> &[usize] {
+        (**self).shape()
+    }
+
+    fn classes(&self) -> u32 {
+        (**self).classes()
+    }
+
+    fn denoise(
+        &self,
+        x: &Batch,
+        level: &Level,
+        conditioning: &Conditioning,
+    ) -> Result<Batch, DenoiserError> {
+        (**self).denoise(x, level, conditioning)
+    }
+}
+
 /// Why a denoiser gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum DenoiserError {

@@ -17,6 +17,7 @@ mod system;
 pub use problem::Problem;
 pub use rate::RateLimit;
 
+use crate::denoiser::Models;
 use crate::jobs::Jobs;
 use crate::store::Store;
 use crate::store::memo::Memo;
@@ -49,6 +50,7 @@ const MEMO_BYTES: u64 = 64 * 1024 * 1024;
 pub struct App {
     store: Arc<dyn Store>,
     jobs: Jobs,
+    models: Arc<Models>,
     webhooks: Option<Webhooks>,
     rate_limit: RateLimit,
     memo: Memo,
@@ -98,6 +100,7 @@ impl App {
     pub fn new(
         store: Arc<dyn Store>,
         jobs: Jobs,
+        models: Arc<Models>,
         webhooks: Option<Webhooks>,
         rate_limit: RateLimit,
         metrics: PrometheusHandle,
@@ -105,6 +108,7 @@ impl App {
         Self {
             store,
             jobs,
+            models,
             webhooks,
             rate_limit,
             memo: Memo::new(MEMO_BYTES),

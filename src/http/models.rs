@@ -4,6 +4,8 @@ use super::App;
 use super::extract::{Json, Path};
 use super::problem::Problem;
 use crate::api::{ModelInfo, ModelList, ModelRequest};
+use crate::denoiser::Description;
+use crate::optimize::noise_of;
 use crate::schedule::families;
 use crate::store::ModelRecord;
 use crate::store::operations::{PutModel, Stored};
@@ -11,7 +13,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-/// Every known model.
+/// Every known model: built in, registered, and under the models root.
 #[utoipa::path(
     get,
     path = "/v1/models",
@@ -21,6 +23,19 @@ pub async fn list(State(app): State<App>) -> Result<axum::Json<ModelList>, Probl
     let mut models: Vec<ModelInfo> = families::all().map(ModelInfo::of_family).collect();
     for record in app.store.models().await? {
         models.push(read(&record)?);
+    }
+    let denoisers = app.models.clone();
+    let names = app.jobs.run(move |_| denoisers.list()).await??;
+    for name in names {
+        if let Some(model) = models.iter_mut().find(|model| model.id == name) {
+            // A registered model stands before a folder of the same name.
+            model.denoiser = model.built_in;
+            continue;
+        }
+        match folder(&app, &name).await {
+            Ok(model) => models.extend(model),
+            Err(problem) => tracing::warn!(name, problem.detail, "a model folder is unusable"),
+        }
     }
     Ok(axum::Json(ModelList { models }))
 }
@@ -74,9 +89,14 @@ pub async fn show(
     Path(id): Path<String>,
 ) -> Result<axum::Json<ModelInfo>, Problem> {
     if let Some(family) = families::find(&id) {
-        return Ok(axum::Json(ModelInfo::of_family(family)));
+        let denoiser = app.describe(&id).await?.is_some();
+        let model = ModelInfo::of_family(family);
+        return Ok(axum::Json(ModelInfo { denoiser, ..model }));
     }
-    match registered(&app, &id).await? {
+    if let Some(model) = registered(&app, &id).await? {
+        return Ok(axum::Json(model));
+    }
+    match folder(&app, &id).await? {
         Some(model) => Ok(axum::Json(model)),
         None => Err(Problem::not_found(format!(
             "there is no model `{id}`; GET /v1/models lists the known ones"
@@ -90,6 +110,24 @@ pub(super) async fn registered(app: &App, id: &str) -> Result<Option<ModelInfo>,
         return Ok(None);
     }
     app.store.model(id).await?.as_ref().map(read).transpose()
+}
+
+/// A model under the models root.
+async fn folder(app: &App, id: &str) -> Result<Option<ModelInfo>, Problem> {
+    let Some(description) = app.describe(id).await? else {
+        return Ok(None);
+    };
+    let noise = noise_of(&description)?;
+    let model = noise.map(|noise| ModelInfo::of_folder(id, &noise, description.prediction));
+    Ok(model.transpose()?)
+}
+
+impl App {
+    /// What a denoiser is; reads its files off tokio's threads.
+    pub(super) async fn describe(&self, id: &str) -> Result<Option<Description>, Problem> {
+        let (models, id) = (self.models.clone(), id.to_owned());
+        Ok(self.jobs.run(move |_| models.describe(&id)).await??)
+    }
 }
 
 /// Keeps an inline model, so that its name works in paths.

@@ -4,6 +4,7 @@
 //! request's id, and turns every error that some layer answered without one into a problem too.
 
 use crate::api::{Invalid, InvalidField};
+use crate::denoiser::LoadError;
 use crate::jobs::JobsError;
 use crate::optimize::OptimizeError;
 use crate::store::StoreError;
@@ -157,9 +158,22 @@ impl From<OptimizeError> for Problem {
             OptimizeError::Schedule(_) | OptimizeError::Noise(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "unanswerable")
             }
-            OptimizeError::Search(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            OptimizeError::Model(error) => return error.into(),
+            OptimizeError::Search(_) | OptimizeError::Calibrate(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            }
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "model_unusable",
+            error.to_string(),
+        )
     }
 }
 

@@ -284,7 +284,11 @@ impl Submission {
                 solver: effective.solver.name.as_str().to_owned(),
                 nfe: effective.nfe.get(),
                 request: serde_json::to_string(effective).expect("effective requests serialise"),
-                work: Work::Proxy,
+                work: if effective.calibrate.is_some() {
+                    Work::Calibration
+                } else {
+                    Work::Proxy
+                },
                 priority: self.priority,
                 created_at: jiff::Timestamp::now().to_string(),
             },

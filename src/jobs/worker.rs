@@ -15,7 +15,7 @@ use super::LOOK;
 use super::board::Board;
 use super::compute::{Compute, Panicked};
 use crate::api::{ALGORITHM_REVISION, Effective, JobProgress, ScheduleDocument};
-use crate::hso::Progress;
+use crate::denoiser::Models;
 use crate::lifecycle::{DeviceKind, Policy, State};
 use crate::optimize::{OptimizeError, optimize};
 use crate::store::operations::{Beat, Claim, Finish, Held, Release};
@@ -51,6 +51,7 @@ impl Workers {
     pub fn start(
         store: &Arc<dyn Store>,
         board: &Board,
+        models: &Arc<Models>,
         settings: &WorkerSettings,
     ) -> Result<Self, rayon::ThreadPoolBuildError> {
         let stop = watch::Sender::new(false);
@@ -62,6 +63,7 @@ impl Workers {
                 policy: settings.policy,
                 store: store.clone(),
                 board: board.clone(),
+                models: models.clone(),
                 compute: Compute::new(&format!("worker-{i}"))?,
                 stop: stop.subscribe(),
             };
@@ -83,6 +85,7 @@ struct Worker {
     policy: Policy,
     store: Arc<dyn Store>,
     board: Board,
+    models: Arc<Models>,
     compute: Compute,
     stop: watch::Receiver<bool>,
 }
@@ -145,7 +148,7 @@ impl Worker {
                 Some(Interruption::Stopping) => return self.release(&job).await,
                 Some(Interruption::Lost) | None => return,
             },
-            Ok(Err(error)) => failed("unanswerable", error.to_string()),
+            Ok(Err(error)) => failed(error.code(), error.to_string()),
             Err(Panicked) => failed(
                 "panicked",
                 "the computation failed unexpectedly; the worker's log has details".to_owned(),
@@ -166,10 +169,10 @@ impl Worker {
         let _shown = self.board.show(&job.id, progress.subscribe());
         let mut told = progress.subscribe();
         let computing = self.compute.spawn({
-            let halt = halt.clone();
+            let (halt, models) = (halt.clone(), self.models.clone());
             move || {
-                optimize(&effective, &halt, |now| {
-                    progress.send_replace(Some(JobProgress::from(now)));
+                optimize(&effective, &models, &halt, &mut |now| {
+                    progress.send_replace(Some(now.clone()));
                 })
             }
         });
@@ -293,17 +296,6 @@ fn failed(code: &str, detail: String) -> JobOutcome {
         code: code.to_owned(),
         detail,
     })
-}
-
-impl From<&Progress> for JobProgress {
-    fn from(progress: &Progress) -> Self {
-        Self {
-            phase: "search".to_owned(),
-            fraction: progress.generation as f64 / progress.generations.max(1) as f64,
-            best_fitness: Some(progress.best_fitness).filter(|best| best.is_finite()),
-            evaluations: progress.evaluations as u64,
-        }
-    }
 }
 
 /// Resolves when the job is to be canceled. One that is missed is heard of at the next beat.

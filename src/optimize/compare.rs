@@ -1,12 +1,15 @@
 //! Schedules side by side: the optimised one, every rule, and lists of noise levels a user brings.
 //!
-//! Proxy values only: they say how a search sees the schedules, not how a model samples with them.
+//! Proxy values say how a search sees the schedules, not how a model samples with them; where the request calibrates, every row
+//! has its measured error too.
 
-use super::{DEFAULT_P, OptimizeError, optimize, proxy};
+use super::answer::proxy;
+use super::{DEFAULT_P, OptimizeError, answered};
 use crate::api::{
-    Comparison, ComparisonRow, Effective, GivenSigmas, InvalidField, Plan, ScheduleDocument,
+    Comparison, ComparisonRow, Effective, GivenSigmas, InvalidField, JobProgress, Plan,
+    ScheduleDocument,
 };
-use crate::hso::Progress;
+use crate::denoiser::Models;
 use crate::schedule::rules::RULES;
 use crate::schedule::{NoiseSchedule, Schedule, Terminal};
 use std::sync::atomic::AtomicBool;
@@ -49,24 +52,67 @@ pub fn given_lambdas(
         .collect())
 }
 
-/// Scores the optimised schedule, the rules and the given lists.
+/// Scores the optimised schedule, the rules and the given lists; measures them instead where the request calibrates.
 pub fn compare(
     effective: &Effective,
     given: &[(String, Vec<f64>)],
+    models: &Models,
     stop: &AtomicBool,
-    observe: impl FnMut(&Progress),
+    observe: &mut dyn FnMut(&JobProgress),
 ) -> Result<Comparison, OptimizeError> {
-    let schedule = optimize(effective, stop, observe)?;
+    let schedule = answered(effective, given, models, stop, observe)?;
     let noise = NoiseSchedule::new(&effective.noise.spec())?;
+    if effective.calibrate.is_some() {
+        return Ok(measured(schedule, &noise));
+    }
     let p = match &effective.plan {
         Plan::Hso(search) | Plan::HsoConstrained(search) => search.p,
         Plan::Published { .. } => DEFAULT_P,
     };
+    Ok(scored(schedule, given, &noise, p))
+}
+
+/// A calibrated schedule beside everything it was measured with, best first.
+#[must_use]
+pub fn measured(schedule: ScheduleDocument, noise: &NoiseSchedule) -> Comparison {
+    let candidates = schedule.calibration.iter().flat_map(|c| &c.candidates);
+    let rows = candidates
+        .map(|candidate| {
+            let lambdas: Vec<f64> = candidate
+                .sigmas
+                .iter()
+                .map(|&sigma| noise.lambda_of_sigma(sigma))
+                .collect();
+            ComparisonRow {
+                solver: Some(candidate.solver),
+                terminal: Some(candidate.terminal),
+                error: Some(candidate.error),
+                ..row(
+                    noise,
+                    DEFAULT_P,
+                    candidate.name.clone(),
+                    Some(lambdas),
+                    None,
+                )
+            }
+        })
+        .collect();
+    Comparison { schedule, rows }
+}
+
+/// The schedule, the rules and the given lists under the proxy.
+fn scored(
+    schedule: ScheduleDocument,
+    given: &[(String, Vec<f64>)],
+    noise: &NoiseSchedule,
+    p: f64,
+) -> Comparison {
     let lambdas: Vec<f64> = schedule.lambdas.iter().copied().flatten().collect();
+    let name = schedule.method.as_str().to_owned();
     let mut rows = vec![row(
-        &noise,
+        noise,
         p,
-        method_name(&schedule),
+        name,
         Some(lambdas.clone()),
         Some(lambdas.clone()),
     )];
@@ -76,27 +122,20 @@ pub fn compare(
         noise.t(lambdas[lambdas.len() - 1]),
     );
     for rule in RULES {
-        let native = rule.native(&noise, schedule.timesteps.len());
+        let native = rule.native(noise, schedule.timesteps.len());
         let matched = if lambdas.len() < 2 {
             None
         } else {
-            rule.matched(&noise, lambdas.len(), ends.0, ends.1)
+            rule.matched(noise, lambdas.len(), ends.0, ends.1)
         };
         if native.is_some() || matched.is_some() {
-            rows.push(row(&noise, p, rule.name.to_owned(), native, matched));
+            rows.push(row(noise, p, rule.name.to_owned(), native, matched));
         }
     }
     for (name, lambdas) in given {
-        rows.push(row(&noise, p, name.clone(), Some(lambdas.clone()), None));
+        rows.push(row(noise, p, name.clone(), Some(lambdas.clone()), None));
     }
-    Ok(Comparison { schedule, rows })
-}
-
-fn method_name(schedule: &ScheduleDocument) -> String {
-    serde_json::to_value(schedule.method)
-        .ok()
-        .and_then(|name| name.as_str().map(str::to_owned))
-        .unwrap_or_default()
+    Comparison { schedule, rows }
 }
 
 fn row(
@@ -113,6 +152,9 @@ fn row(
     });
     ComparisonRow {
         name,
+        solver: None,
+        terminal: None,
+        error: None,
         sigmas: native
             .as_ref()
             .map(|lambdas| lambdas.iter().map(|&l| noise.sigma(l)).collect()),

@@ -1,6 +1,7 @@
 //! What a user should know before relying on a schedule: corners, unmet spacing, clipped ranges, proxies.
 
 use crate::api::{Effective, MethodName, PsiReport, SearchSettings, Warning};
+use crate::calibrate;
 use crate::hso::{Outcome, Stop};
 use crate::schedule::families::{self, Published};
 use crate::schedule::{NoiseSchedule, Schedule, Terminal};
@@ -158,16 +159,7 @@ impl Searched<'_> {
 
     fn noise_left(&self) -> Option<Warning> {
         let last = self.schedule.lambdas()[self.schedule.lambdas().len() - 1];
-        (self.effective.terminal == Terminal::TMin).then(|| {
-            warning(
-                "noise_left",
-                format!(
-                    "terminal t_min leaves noise of sigma {:.4} in the sample; pixel-space models do better with \
-                     \"terminal\": \"denoise\"",
-                    self.noise.sigma(last)
-                ),
-            )
-        })
+        (self.effective.terminal == Terminal::TMin).then(|| noise_left(self.noise.sigma(last)))
     }
 
     fn smallest_gap(&self) -> f64 {
@@ -193,4 +185,44 @@ pub(super) fn of_published(published: &Published, exact: bool) -> Warning {
             ),
         )
     }
+}
+
+/// What a measured schedule does not show by itself.
+pub(super) fn of_calibration(outcome: &calibrate::Outcome, noise: &NoiseSchedule) -> Vec<Warning> {
+    let winner = &outcome.judged[outcome.winner];
+    let mut warnings = Vec::new();
+    if !outcome.teacher.converged {
+        warnings.push(warning(
+            "teacher_not_converged",
+            format!(
+                "the fine solve of {} evaluations still moved by {:.5} when its steps were doubled: errors below that mean little",
+                outcome.teacher.nfe, outcome.teacher.change
+            ),
+        ));
+    }
+    if winner.refined_from.is_none() {
+        warnings.push(warning(
+            "not_refined",
+            format!(
+                "no refined schedule was better than `{}` on noise the search never saw: that is the answer",
+                winner.candidate.name
+            ),
+        ));
+    }
+    let schedule = &winner.candidate.schedule;
+    if schedule.terminal() == Terminal::TMin {
+        let last = schedule.lambdas()[schedule.lambdas().len() - 1];
+        warnings.push(noise_left(noise.sigma(last)));
+    }
+    warnings
+}
+
+fn noise_left(sigma: f64) -> Warning {
+    warning(
+        "noise_left",
+        format!(
+            "terminal t_min leaves noise of sigma {sigma:.4} in the sample; pixel-space models do better with \
+             \"terminal\": \"denoise\""
+        ),
+    )
 }

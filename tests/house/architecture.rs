@@ -13,17 +13,34 @@ const EDGES: &[(&str, &[&str])] = &[
     ("calibrate", &["denoiser", "schedule", "solver"]),
     ("hso", &["objective", "schedule"]),
     // The contract resolves requests against the published defaults of search and spacing, and shows the states of jobs.
-    ("api", &["hso", "lifecycle", "objective", "schedule"]),
-    ("optimize", &["api", "hso", "objective", "schedule"]),
+    (
+        "api",
+        &["hso", "lifecycle", "objective", "schedule", "solver"],
+    ),
+    (
+        "optimize",
+        &[
+            "api",
+            "calibrate",
+            "denoiser",
+            "hso",
+            "objective",
+            "schedule",
+        ],
+    ),
     ("lifecycle", &[]),
     // The store applies the queue's rules inside its transactions.
     ("store", &["lifecycle"]),
-    ("jobs", &["api", "hso", "lifecycle", "optimize", "store"]),
+    (
+        "jobs",
+        &["api", "denoiser", "lifecycle", "optimize", "store"],
+    ),
     ("webhooks", &["jobs", "store"]),
     (
         "http",
         &[
             "api",
+            "denoiser",
             "jobs",
             "lifecycle",
             "optimize",
@@ -37,6 +54,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "cli",
         &[
             "api",
+            "denoiser",
             "hso",
             "http",
             "jobs",

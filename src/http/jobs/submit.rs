@@ -9,6 +9,7 @@ use crate::api::{
     Digest, DryRun, Effective, InvalidField, JobDocument, ModelInfo, OptimizeRequest, resolve,
 };
 use crate::jobs::{Key, Submission, document};
+use crate::optimize;
 use crate::store::memo::Entry;
 use crate::store::{JobOutcome, JobRecord};
 use axum::body::Bytes;
@@ -94,7 +95,8 @@ pub async fn submit(
     let status = outcome.status();
     let mut response = match outcome {
         Outcome::Known(entry, source) => {
-            if request.webhook.is_none() {
+            // Weights may change, so that the same bytes are another request.
+            if request.webhook.is_none() && request.calibrate.is_none() {
                 app.memo.put_under(body_key, &entry);
             }
             return Ok(known(entry.body, source));
@@ -137,10 +139,12 @@ impl App {
             Some(id) => models::registered(self, id).await?,
             None => None,
         };
-        Ok(resolve(
-            request,
-            registered.as_ref().map(|model| &model.noise),
-        )?)
+        let noise = registered.map(|model| model.noise);
+        let description = match optimize::asks_for_denoiser(request, noise.as_ref()) {
+            Some(id) => self.describe(id).await?,
+            None => None,
+        };
+        Ok(resolve(request, &optimize::known(description, noise)?)?)
     }
 
     /// Answers a request from what is known, or by a job, waited for at most `patience`.

@@ -6,3 +6,5 @@ mod hso_golden;
 mod lifecycle;
 mod noise_golden;
 mod properties;
+mod solver_parity;
+mod solvers;

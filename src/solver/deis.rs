@@ -4,7 +4,7 @@
 //! An output at pure noise lies at an infinite `ln(rho)` and is left out, which is one order less. diffusers has no clean end here;
 //! the integral has one, and its limit is taken.
 
-use super::{Denoise, Level, Space, ddim, lagrange, order_of_step, prediction};
+use super::{Denoise, Level, Space, ddim, lagrange, order_of_step, prediction, remember};
 
 pub(super) fn sample<X: Space, E>(
     order: usize,
@@ -21,10 +21,10 @@ pub(super) fn sample<X: Space, E>(
     for i in 0..steps {
         let (s, t) = (&levels[i], &levels[i + 1]);
         let x0 = denoise(&x, s)?;
-        noises.push(prediction::noise(&x, &x0, s));
+        remember(&mut noises, prediction::noise(&x, &x0, s), order);
         let p = order_of_step(order, i, steps, false);
         let nodes: Vec<(f64, &X)> = (0..p)
-            .map(|k| (s.lambda() - levels[i - k].lambda(), &noises[i - k]))
+            .map(|k| (s.lambda() - levels[i - k].lambda(), &noises[k]))
             .filter(|(u, _)| u.is_finite())
             .collect();
         x = if nodes.len() == 1 || s.alpha == 0.0 {

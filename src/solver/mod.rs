@@ -37,7 +37,7 @@ pub enum Solver {
     Heun,
     /// Second-order multistep, midpoint (arXiv 2211.01095).
     Dpmpp2m,
-    /// Third-order multistep (arXiv 2211.01095).
+    /// Multistep over three outputs (arXiv 2211.01095).
     Dpmpp3m,
     /// Predictor and corrector of `order` 1 to 3 (arXiv 2302.04867).
     Unipc {
@@ -102,6 +102,12 @@ pub fn sample<X: Space, E>(
         Solver::EulerAncestral => euler_ancestral::sample(levels, x, brownian, denoise),
         Solver::SdeDpmpp2m => sde_dpmpp::sample(levels, x, brownian, denoise),
     }
+}
+
+/// Puts the newest before what a multistep solver remembers, and forgets what its order no longer needs.
+fn remember<X>(recent: &mut Vec<X>, newest: X, order: usize) {
+    recent.insert(0, newest);
+    recent.truncate(order);
 }
 
 /// Order of step `i` of `n` in diffusers' multistep schedulers: one more every step at the start; one less every step at the end of

@@ -1,6 +1,7 @@
 //! The engine against its references: SciPy's searches, diffusers' tables, finite differences and its own promises.
 
 mod ablation;
+mod brownian;
 mod derivatives;
 mod hso_golden;
 mod lifecycle;

@@ -162,13 +162,21 @@ fn error<X: State>(run: &Run, schedule: &Schedule, mixture: &Mixture) -> f64 {
             calls += 1;
             let wide = x.to_f64();
             let output = network(run.prediction, &wide, &mixture.clean(&wide, level), level);
-            Ok(prediction::clean(run.prediction, &X::from_f64(&output), x, level))
+            Ok(prediction::clean(
+                run.prediction,
+                &X::from_f64(&output),
+                x,
+                level,
+            ))
         },
     );
     assert_eq!(calls, Solver::from(run.solver).evaluations(&levels));
     let Ok(ours) = ran;
     let largest = |values: &mut dyn Iterator<Item = f64>| {
-        values.fold(0.0_f64, |most, v| if v.is_nan() { v } else { most.max(v.abs()) })
+        values.fold(
+            0.0_f64,
+            |most, v| if v.is_nan() { v } else { most.max(v.abs()) },
+        )
     };
     let apart = ours.to_f64();
     largest(&mut apart.iter().zip(&run.sample).map(|(a, b)| a - b))
@@ -189,7 +197,10 @@ fn agree<X: State>(tolerance: f64) {
         let most = worst.entry(format!("{:?}", run.solver)).or_default();
         *most = most.max(error);
         // Written so that a NaN fails.
-        if !matches!(error.partial_cmp(&tolerance), Some(std::cmp::Ordering::Less)) {
+        if !matches!(
+            error.partial_cmp(&tolerance),
+            Some(std::cmp::Ordering::Less)
+        ) {
             failures.push(format!(
                 "{:?} on {} ({:?}): {error:e} from {}",
                 run.solver, run.schedule, run.prediction, run.scheduler

@@ -2,7 +2,7 @@
 //! data-prediction form; orders of single steps as in diffusers' `UniPCMultistepScheduler`.
 //!
 //! An output at pure noise is infinitely far away in half log-SNR and says nothing about a later step: it is left out, which is one
-//! order less. A step from there cannot be corrected with `Variant::Bh1`, whose `B(h)` is infinite, nor can one to the clean end.
+//! order less. `Variant::Bh1`, whose `B(h)` is infinite on a step from there, does not correct that one.
 
 use super::{Denoise, Level, Space, lagrange, remember};
 

@@ -302,7 +302,6 @@ fn one_step_to_the_clean_end_is_the_prediction() {
 fn pure_noise_is_the_limit_of_nearly_pure_noise() {
     let first_order = [
         Solver::Ddim,
-        Solver::EulerAncestral,
         Solver::Deis { order: 1 },
         Solver::Ipndm { order: 1 },
         unipc(1),

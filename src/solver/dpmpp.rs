@@ -1,8 +1,8 @@
 //! DPM-Solver++ multistep over two outputs (midpoint) and three (arXiv 2211.01095), the orders of single steps as in
 //! diffusers' `DPMSolverMultistepScheduler`.
 //!
-//! A step that starts or ends at an infinite half log-SNR needs no special case: its ratio of steps is infinite and the differences
-//! over it vanish, and a last step to the clean end is of first order.
+//! A step that starts or ends at an infinite half log-SNR needs no special case: its ratio of steps is infinite and the
+//! differences over it vanish, and a last step to the clean end is of first order.
 
 use super::{Denoise, Level, Space, ddim, order_of_step, remember};
 

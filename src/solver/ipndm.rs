@@ -1,7 +1,7 @@
-//! iPNDM (arXiv 2204.13902, section 3.3): Adams-Bashforth on the slope, with the weights of equal steps whatever the steps are.
+//! iPNDM (arXiv 2204.13902): Adams-Bashforth on the slope, with the weights of equal steps whatever the steps are.
 //!
-//! On variance-preserving models it is diffusers' `IPNDMScheduler` (order 4): its `alphas` and `betas` are `alpha` and `sigma`, its
-//! `ets` the slope. Like there the order rises with the first steps and stays to the last one.
+//! On variance-preserving models it is diffusers' `IPNDMScheduler` (order 4): its `alphas` and `betas` are `alpha` and
+//! `sigma`, its `ets` the slope. Like there the order rises with the first steps and stays to the last one.
 
 use super::line::Line;
 use super::{Denoise, Level, Space, ddim, remember};

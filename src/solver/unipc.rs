@@ -1,8 +1,8 @@
 //! UniPC (arXiv 2302.04867): a predictor of any order and a corrector one order better that costs no evaluation, in
 //! data-prediction form; orders of single steps as in diffusers' `UniPCMultistepScheduler`.
 //!
-//! An output at pure noise is infinitely far away in half log-SNR and says nothing about a later step: it is left out, which is one
-//! order less. `Variant::Bh1`, whose `B(h)` is infinite on a step from there, does not correct that one.
+//! An output at pure noise is infinitely far away in half log-SNR and says nothing about a later step: it is left out,
+//! which is one order less. `Variant::Bh1`, whose `B(h)` is infinite on a step from there, does not correct that one.
 
 use super::{Denoise, Level, Space, lagrange, remember};
 
@@ -50,7 +50,7 @@ fn earlier<'a, X>(m: &'a [X], levels: &'a [Level], i: usize, p: usize) -> Vec<(&
     (1..p).map(|k| (&levels[i - k], &m[k])).collect()
 }
 
-/// `UniP` (equation 9) where all nodes lie before `s`, `UniC` (equation 8) where one is `t`:
+/// `UniP` where all nodes lie before `s`, `UniC` where one is `t`:
 /// `x_t = sigma_t / sigma_s x - alpha_t (e^-h - 1) m_0 - alpha_t B(-h) sum_k rho_k (m_k - m_0) / r_k`.
 fn update<X: Space>(
     variant: Variant,
@@ -65,7 +65,7 @@ fn update<X: Space>(
         Variant::Bh1 => -h,
         Variant::Bh2 => phi_1,
     };
-    let r = |node: &Level| {
+    let ratio = |node: &Level| {
         if node == t {
             1.0
         } else {
@@ -74,7 +74,7 @@ fn update<X: Space>(
     };
     let (rs, ms): (Vec<f64>, Vec<&X>) = nodes
         .iter()
-        .map(|(node, m)| (r(node), *m))
+        .map(|(node, m)| (ratio(node), *m))
         .filter(|(r, _)| r.is_finite() && b_h.is_finite())
         .unzip();
     let weights: Vec<f64> = rhos(&rs, -h, b_h)
@@ -88,8 +88,8 @@ fn update<X: Space>(
     X::combine(&terms)
 }
 
-/// The solution of `sum_k rho_k r_k^(i - 1) = phi_(i + 1)(hh) i! / B(h)`, `i = 1..=nodes` (theorem 3.1); 1/2 for one node, where the
-/// order allows it (appendix F).
+/// The solution of `sum_k rho_k r_k^(i - 1) = phi_(i + 1)(hh) i! / B(h)`, `i = 1..=nodes` (theorem 3.1); 1/2 for one node,
+/// whose order that keeps.
 fn rhos(rs: &[f64], hh: f64, b_h: f64) -> Vec<f64> {
     if rs.len() <= 1 {
         return vec![0.5; rs.len()];

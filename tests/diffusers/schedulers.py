@@ -5,8 +5,8 @@
     tests/diffusers/schedulers.py            writes tests/engine/golden/diffusers_schedulers.json
     tests/diffusers/schedulers.py --check    compares that file with what the installed diffusers does
 
-Schedulers whose API takes no custom schedule get their tables (timesteps, sigmas, alphas) set directly. The network is exact: the
-posterior mean of a Gaussian mixture, turned into what the scheduler's prediction type expects. diffusers computes some tables
+Schedulers whose API takes no custom schedule get their tables (timesteps, sigmas, alphas) set directly. The network is exact:
+the posterior mean of a Gaussian mixture, turned into what the scheduler's prediction type expects. diffusers computes some tables
 and steps in float32; `doubled` makes that float64, so that the comparison can be sharp. Nothing else of a scheduler is touched.
 """
 
@@ -117,7 +117,11 @@ def schedule(family, levels):
     }
 
 
-UNEVEN_16 = [round(999 * (1 - k / 16) ** 1.3 + 9.25, 4) for k in range(17)]
+
+def uneven(steps):
+    return [scaled_linear(round(985 * (1 - k / steps) ** 1.3 + 9.25, 4)) for k in range(steps + 1)]
+
+
 SCHEDULES = {
     "vp-4-t_min": schedule("vp", [scaled_linear(t) for t in (999.0, 695.5, 421.25, 162.0, 12.0)]),
     "vp-5-denoise": schedule("vp", [*(scaled_linear(t) for t in (958.6, 723.0, 480.75, 251.5, 31.0)), CLEAN]),
@@ -125,8 +129,11 @@ SCHEDULES = {
     "vp-8-denoise": schedule(
         "vp", [*(scaled_linear(t) for t in (999.0, 907.0, 755.0, 590.5, 433.0, 271.0, 111.1, 0.0)), CLEAN]
     ),
-    "vp-16-t_min": schedule("vp", [scaled_linear(t) for t in UNEVEN_16]),
-    "vp-17-denoise": schedule("vp", [*(scaled_linear(t) for t in UNEVEN_16), CLEAN]),
+    # Below 15 steps diffusers lowers the order of the last ones.
+    "vp-14-t_min": schedule("vp", uneven(14)),
+    "vp-15-t_min": schedule("vp", uneven(15)),
+    "vp-14-denoise": schedule("vp", [*uneven(13), CLEAN]),
+    "vp-15-denoise": schedule("vp", [*uneven(14), CLEAN]),
     "flow-5-t_min": schedule("flow", [straight(s) for s in (0.9975, 0.93, 0.8, 0.55, 0.26, 0.03)]),
     "flow-6-denoise": schedule("flow", [*(straight(s) for s in (0.999, 0.96, 0.88, 0.7, 0.45, 0.12)), CLEAN]),
     "flow-4-nudged": schedule("flow", [*(straight(s) for s in (1 - 1e-6, 0.9, 0.75, 0.5)), CLEAN]),

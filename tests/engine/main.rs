@@ -5,6 +5,7 @@ mod brownian;
 mod derivatives;
 mod hso_golden;
 mod lifecycle;
+mod mixture;
 mod noise_golden;
 mod properties;
 mod solver_parity;

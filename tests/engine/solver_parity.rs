@@ -1,7 +1,8 @@
-//! Samplers against diffusers' own schedulers: every run of `golden/diffusers_schedulers.json`, which `tests/diffusers/schedulers.py`
-//! writes with the real package. In f64 only rounding may differ; f32 states are rounded at every step.
+//! Samplers against diffusers' own schedulers: every run of `golden/diffusers_schedulers.json`, which
+//! `tests/diffusers/schedulers.py` writes with the real package. In f64 only rounding may differ; f32 states are rounded at
+//! every step.
 
-use crate::solvers::Mixture;
+use crate::mixture::Mixture;
 use fewstep::schedule::Prediction;
 use fewstep::solver::{Brownian, Level, Solver, Space, Variant, prediction, sample};
 use serde::Deserialize;

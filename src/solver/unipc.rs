@@ -89,7 +89,7 @@ fn update<X: Space>(
 }
 
 /// The solution of `sum_k rho_k r_k^(i - 1) = phi_(i + 1)(hh) i! / B(h)`, `i = 1..=nodes` (theorem 3.1); 1/2 for one node,
-/// whose order that keeps.
+/// which keeps the order.
 fn rhos(rs: &[f64], hh: f64, b_h: f64) -> Vec<f64> {
     if rs.len() <= 1 {
         return vec![0.5; rs.len()];

@@ -1,9 +1,9 @@
 //! Noise for stochastic samplers: one Brownian path over half log-SNR for each sample, whatever the schedule and the batch.
 //!
-//! [`BrownianTree`] is a virtual tree: a path's value at the middle of an interval is that of a Brownian bridge with a normal number
-//! that only the sample's seed and the interval determine, so any point of the path can be had without the others. Every schedule
-//! then sees the same path, and a finer one sees more of it. Normal numbers are `ChaCha8` streams through Box-Muller on `libm`:
-//! the same bits on every CPU.
+//! [`BrownianTree`] is a virtual tree: a path's value at the middle of an interval is that of a Brownian bridge with a
+//! normal number that only the sample's seed and the interval determine, so any point of the path can be had without the
+//! others. Every schedule then sees the same path, and a finer one sees more of it. Normal numbers are `ChaCha8` streams
+//! through Box-Muller on `libm`: the same bits on every CPU.
 
 use super::Level;
 use rand_chacha::ChaCha8Rng;
@@ -11,7 +11,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// Where a stochastic sampler gets its noise.
 pub trait Brownian<X> {
-    /// `(W(to) - W(from)) / sqrt(lambda_to - lambda_from)`: standard normal, and independent over intervals that do not overlap.
+    /// `(W(to) - W(from)) / sqrt(lambda_to - lambda_from)`: standard normal, and independent over intervals that do not
+    /// overlap.
     fn noise(&mut self, from: &Level, to: &Level) -> X;
 }
 

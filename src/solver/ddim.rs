@@ -14,7 +14,7 @@ pub(super) fn sample<X: Space, E>(
     Ok(x)
 }
 
-/// `x_t = sigma_t / sigma_s x_s - alpha_t (e^-h - 1) x_0` with `h = lambda_t - lambda_s` (arXiv 2211.01095, equation 9, k = 1).
+/// `x_t = sigma_t / sigma_s x_s - alpha_t (e^-h - 1) x_0` with `h = lambda_t - lambda_s` (arXiv 2211.01095 at first order).
 pub(super) fn step<X: Space>(x: &X, x0: &X, s: &Level, t: &Level) -> X {
     let h = t.lambda() - s.lambda();
     X::combine(&[(t.sigma / s.sigma, x), (-t.alpha * libm::expm1(-h), x0)])

@@ -1,10 +1,10 @@
-//! DEIS, tAB in log-rho (arXiv 2204.13902): the noise prediction is a polynomial in `ln(rho)`, `rho = sigma / alpha`, through the
-//! last outputs, and is integrated exactly; orders of single steps as in diffusers' `DEISMultistepScheduler`.
+//! DEIS, tAB in log-rho (arXiv 2204.13902): the noise prediction is a polynomial in `ln(rho)`, `rho = sigma / alpha`,
+//! through the last outputs, and is integrated exactly; orders of single steps as in diffusers' `DEISMultistepScheduler`.
 //!
-//! An output at pure noise lies at an infinite `ln(rho)` and is left out, which is one order less. diffusers has no clean end here;
-//! the integral has one, and its limit is taken.
+//! An output at pure noise lies at an infinite `ln(rho)` and is left out, which is one order less. diffusers has no clean
+//! end here; the integral has one, and its limit is taken.
 
-use super::{Denoise, Level, Space, ddim, lagrange, order_of_step, prediction};
+use super::{Denoise, Level, Space, ddim, lagrange, order_of_step, prediction, remember};
 
 pub(super) fn sample<X: Space, E>(
     order: usize,
@@ -21,10 +21,10 @@ pub(super) fn sample<X: Space, E>(
     for i in 0..steps {
         let (s, t) = (&levels[i], &levels[i + 1]);
         let x0 = denoise(&x, s)?;
-        noises.push(prediction::noise(&x, &x0, s));
+        remember(&mut noises, prediction::noise(&x, &x0, s), order);
         let p = order_of_step(order, i, steps, false);
         let nodes: Vec<(f64, &X)> = (0..p)
-            .map(|k| (s.lambda() - levels[i - k].lambda(), &noises[i - k]))
+            .map(|k| (s.lambda() - levels[i - k].lambda(), &noises[k]))
             .filter(|(u, _)| u.is_finite())
             .collect();
         x = if nodes.len() == 1 || s.alpha == 0.0 {
@@ -36,7 +36,8 @@ pub(super) fn sample<X: Space, E>(
     Ok(x)
 }
 
-/// `x_t = alpha_t (x_s / alpha_s + sum_k eps_k int L_k(ln rho) d rho)` from `rho_s` to `rho_t`; nodes are at `u = ln(rho / rho_s)`.
+/// `x_t = alpha_t (x_s / alpha_s + sum_k eps_k int L_k(ln rho) d rho)` from `rho_s` to `rho_t`; nodes are at
+/// `u = ln(rho / rho_s)`.
 fn multistep<X: Space>(x: &X, s: &Level, t: &Level, nodes: &[(f64, &X)]) -> X {
     let (us, noises): (Vec<f64>, Vec<&X>) = nodes.iter().copied().unzip();
     let moments = moments(s.lambda() - t.lambda());

@@ -1,7 +1,7 @@
 //! Euler ancestral sampling (k-diffusion's `euler_ancestral`, diffusers' `EulerAncestralDiscreteScheduler`, eta = 1).
 //!
-//! `sigma_up` and `sigma_down` of those are what the posterior of the diffusion process has, so that a step is also the first of
-//! DPM-Solver++ for the SDE, and is defined at pure noise and for every family.
+//! `sigma_up` and `sigma_down` of those are what the posterior of the diffusion process has, so that a step is also the
+//! first of DPM-Solver++ for the SDE, and is defined at pure noise and for every family.
 
 use super::{Brownian, Denoise, Level, Space};
 

@@ -1,7 +1,7 @@
 //! Heun's method (arXiv 2206.00364, algorithm 1): a trapezoidal step that an Euler step predicts.
 //!
-//! The second evaluation falls away where the slope does not exist: at the clean end, and at the start from variance-preserving pure
-//! noise, which lies infinitely far away.
+//! The second evaluation falls away where the slope does not exist: at the clean end, and at the start from
+//! variance-preserving pure noise, which lies infinitely far away.
 
 use super::line::Line;
 use super::{Denoise, Level, Space, ddim};

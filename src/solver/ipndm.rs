@@ -1,10 +1,10 @@
-//! iPNDM (arXiv 2204.13902, section 3.3): Adams-Bashforth on the slope, with the weights of equal steps whatever the steps are.
+//! iPNDM (arXiv 2204.13902): Adams-Bashforth on the slope, with the weights of equal steps whatever the steps are.
 //!
-//! On variance-preserving models it is diffusers' `IPNDMScheduler` (order 4): its `alphas` and `betas` are `alpha` and `sigma`, its
-//! `ets` the slope. Like there the order rises with the first steps and stays to the last one.
+//! On variance-preserving models it is diffusers' `IPNDMScheduler` (order 4): its `alphas` and `betas` are `alpha` and
+//! `sigma`, its `ets` the slope. Like there the order rises with the first steps and stays to the last one.
 
 use super::line::Line;
-use super::{Denoise, Level, Space, ddim};
+use super::{Denoise, Level, Space, ddim, remember};
 
 /// Weights of the slopes, the newest first, by order.
 const ADAMS_BASHFORTH: [&[f64]; 4] = [
@@ -29,7 +29,7 @@ pub(super) fn sample<X: Space, E>(
     for (i, pair) in levels.windows(2).enumerate() {
         let (s, t) = (&pair[0], &pair[1]);
         let x0 = denoise(&x, s)?;
-        slopes.push(line.derivative(&x, &x0, s));
+        remember(&mut slopes, line.derivative(&x, &x0, s), order);
         let weights = ADAMS_BASHFORTH[order.min(i + 1) - 1];
         x = if weights.len() == 1 {
             // The same, and defined at pure noise too.
@@ -37,7 +37,7 @@ pub(super) fn sample<X: Space, E>(
         } else {
             let (scale, dt) = line.step(s, t);
             let mut terms = vec![(scale, &x)];
-            terms.extend(weights.iter().map(|w| w * dt).zip(slopes.iter().rev()));
+            terms.extend(weights.iter().map(|w| w * dt).zip(&slopes));
             X::combine(&terms)
         };
     }

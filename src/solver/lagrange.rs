@@ -1,7 +1,7 @@
 //! Lagrange basis polynomials: what a multistep solver puts through the outputs it remembers.
 
-/// Coefficients of the basis polynomials of distinct nodes: `basis[k][i]` is that of `u^i` in the polynomial that is 1 at node `k`
-/// and 0 at the others.
+/// Coefficients of the basis polynomials of distinct nodes: `basis[k][i]` is that of `u^i` in the polynomial that is 1 at
+/// node `k` and 0 at the others.
 pub(super) fn basis(nodes: &[f64]) -> Vec<Vec<f64>> {
     (0..nodes.len()).map(|k| polynomial(nodes, k)).collect()
 }

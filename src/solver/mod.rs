@@ -37,7 +37,7 @@ pub enum Solver {
     Heun,
     /// Second-order multistep, midpoint (arXiv 2211.01095).
     Dpmpp2m,
-    /// Third-order multistep (arXiv 2211.01095).
+    /// Multistep over three outputs (arXiv 2211.01095).
     Dpmpp3m,
     /// Predictor and corrector of `order` 1 to 3 (arXiv 2302.04867).
     Unipc {
@@ -47,7 +47,7 @@ pub enum Solver {
     },
     /// Exponential Adams-Bashforth in log-rho of `order` 1 to 3 (arXiv 2204.13902).
     Deis { order: usize },
-    /// Adams-Bashforth with the weights of equal steps, `order` 1 to 4 (arXiv 2204.13902, section 3.3).
+    /// Adams-Bashforth with the weights of equal steps, `order` 1 to 4 (arXiv 2204.13902).
     Ipndm { order: usize },
     /// Euler with as much new noise as the posterior has (k-diffusion's `euler_ancestral`, eta = 1).
     EulerAncestral,
@@ -104,8 +104,14 @@ pub fn sample<X: Space, E>(
     }
 }
 
-/// Order of step `i` of `n` in diffusers' multistep schedulers: one more every step at the start; one less every step at the end of
-/// runs below 15 steps, where a high order on long steps does harm; first for a `last` step that must be.
+/// Puts the newest before what a multistep solver remembers, and forgets what its order no longer needs.
+fn remember<X>(recent: &mut Vec<X>, newest: X, order: usize) {
+    recent.insert(0, newest);
+    recent.truncate(order);
+}
+
+/// Order of step `i` of `n` in diffusers' multistep schedulers: one more every step at the start; one less every step at
+/// the end of runs below 15 steps, where a high order on long steps does harm; first for a `last` step that must be.
 fn order_of_step(order: usize, i: usize, n: usize, last_is_first_order: bool) -> usize {
     let at_end = if n < 15 {
         n - i

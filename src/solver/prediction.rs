@@ -1,7 +1,7 @@
 //! From what a network predicts to the clean image, and from that to the noise.
 //!
-//! With `x = alpha x_0 + sigma noise` a network predicts the noise, `v = alpha noise - sigma x_0` (arXiv 2202.00512), the clean image,
-//! the flow `noise - x_0`, or the inner part of EDM's preconditioned denoiser (arXiv 2206.00364, table 1).
+//! With `x = alpha x_0 + sigma noise` a network predicts the noise, `v = alpha noise - sigma x_0` (arXiv 2202.00512), the
+//! clean image, the flow `noise - x_0`, or the inner part of EDM's preconditioned denoiser (arXiv 2206.00364, table 1).
 
 use super::{Level, Space};
 use crate::schedule::Prediction;

@@ -1,4 +1,4 @@
-//! SDE-DPM-Solver++(2M), midpoint (arXiv 2211.01095, equation 18): as diffusers' `DPMSolverMultistepScheduler` with
+//! SDE-DPM-Solver++(2M), midpoint (arXiv 2211.01095): as diffusers' `DPMSolverMultistepScheduler` with
 //! `algorithm_type="sde-dpmsolver++"`.
 
 use super::{Brownian, Denoise, Level, Space, euler_ancestral, order_of_step};

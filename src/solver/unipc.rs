@@ -1,10 +1,10 @@
 //! UniPC (arXiv 2302.04867): a predictor of any order and a corrector one order better that costs no evaluation, in
 //! data-prediction form; orders of single steps as in diffusers' `UniPCMultistepScheduler`.
 //!
-//! An output at pure noise is infinitely far away in half log-SNR and says nothing about the step: it is left out, which is one
-//! order less.
+//! An output at pure noise is infinitely far away in half log-SNR and says nothing about a later step: it is left out,
+//! which is one order less. `Variant::Bh1`, whose `B(h)` is infinite on a step from there, does not correct that one.
 
-use super::{Denoise, Level, Space, lagrange};
+use super::{Denoise, Level, Space, lagrange, remember};
 
 /// The scale `B(h)` of the correction terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,48 +26,31 @@ pub(super) fn sample<X: Space, E>(
         "unipc has orders 1 to 3, not {order}"
     );
     let steps = levels.len().saturating_sub(1);
-    let mut outputs: Vec<X> = Vec::new();
+    let mut m: Vec<X> = Vec::new();
     // The state that the last step left, and its order.
     let mut last: Option<(X, usize)> = None;
     for i in 0..steps {
         let m_t = denoise(&x, &levels[i])?;
         if let Some((x_s, p)) = last.take().filter(|_| corrector) {
-            let mut nodes = earlier(&outputs, levels, i - 1, p);
+            let mut nodes = earlier(&m, levels, i - 1, p);
             nodes.push((&levels[i], &m_t));
-            x = update(
-                variant,
-                &x_s,
-                (&levels[i - 1], &outputs[i - 1]),
-                &levels[i],
-                &nodes,
-            );
+            x = update(variant, &x_s, (&levels[i - 1], &m[0]), &levels[i], &nodes);
         }
-        outputs.push(m_t);
+        remember(&mut m, m_t, order);
         let p = order.min(i + 1).min(steps - i);
-        let nodes = earlier(&outputs, levels, i, p);
-        let x_t = update(
-            variant,
-            &x,
-            (&levels[i], &outputs[i]),
-            &levels[i + 1],
-            &nodes,
-        );
+        let nodes = earlier(&m, levels, i, p);
+        let x_t = update(variant, &x, (&levels[i], &m[0]), &levels[i + 1], &nodes);
         last = Some((std::mem::replace(&mut x, x_t), p));
     }
     Ok(x)
 }
 
 /// The `p - 1` outputs before step `i`, with their levels.
-fn earlier<'a, X>(
-    outputs: &'a [X],
-    levels: &'a [Level],
-    i: usize,
-    p: usize,
-) -> Vec<(&'a Level, &'a X)> {
-    (1..p).map(|k| (&levels[i - k], &outputs[i - k])).collect()
+fn earlier<'a, X>(m: &'a [X], levels: &'a [Level], i: usize, p: usize) -> Vec<(&'a Level, &'a X)> {
+    (1..p).map(|k| (&levels[i - k], &m[k])).collect()
 }
 
-/// `UniP` (equation 9) where all nodes lie before `s`, `UniC` (equation 8) where one is `t`:
+/// `UniP` where all nodes lie before `s`, `UniC` where one is `t`:
 /// `x_t = sigma_t / sigma_s x - alpha_t (e^-h - 1) m_0 - alpha_t B(-h) sum_k rho_k (m_k - m_0) / r_k`.
 fn update<X: Space>(
     variant: Variant,
@@ -82,9 +65,16 @@ fn update<X: Space>(
         Variant::Bh1 => -h,
         Variant::Bh2 => phi_1,
     };
+    let ratio = |node: &Level| {
+        if node == t {
+            1.0
+        } else {
+            (node.lambda() - s.lambda()) / h
+        }
+    };
     let (rs, ms): (Vec<f64>, Vec<&X>) = nodes
         .iter()
-        .map(|(node, m)| ((node.lambda() - s.lambda()) / h, *m))
+        .map(|(node, m)| (ratio(node), *m))
         .filter(|(r, _)| r.is_finite() && b_h.is_finite())
         .unzip();
     let weights: Vec<f64> = rhos(&rs, -h, b_h)
@@ -98,8 +88,8 @@ fn update<X: Space>(
     X::combine(&terms)
 }
 
-/// The solution of `sum_k rho_k r_k^(i - 1) = phi_(i + 1)(hh) i! / B(h)`, `i = 1..=nodes` (theorem 3.1); 1/2 for one node, where the
-/// order allows it (appendix F).
+/// The solution of `sum_k rho_k r_k^(i - 1) = phi_(i + 1)(hh) i! / B(h)`, `i = 1..=nodes` (theorem 3.1); 1/2 for one node,
+/// which keeps the order.
 fn rhos(rs: &[f64], hh: f64, b_h: f64) -> Vec<f64> {
     if rs.len() <= 1 {
         return vec![0.5; rs.len()];

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench against_scipy`; needs `python3` (or `PYTHON`) with numpy and scipy.
 
-use fewstep::api::resolve;
+use fewstep::api::{Known, resolve};
+use fewstep::denoiser::Models;
 use fewstep::optimize::optimize;
 use serde_json::{Value, json};
 use std::process::{Command, ExitCode};
@@ -54,7 +55,7 @@ fn scipy(nfe: u32) -> Result<Value, String> {
 fn ours(nfe: u32) -> (f64, f64) {
     let request = json!({"model": "sd-v2.1", "solver": "unipc", "nfe": nfe});
     let request = serde_json::from_value(request).expect("a valid request");
-    let effective = resolve(&request, None).expect("a valid request");
+    let effective = resolve(&request, &Known::default()).expect("a valid request");
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .build()
@@ -63,8 +64,9 @@ fn ours(nfe: u32) -> (f64, f64) {
         let mut runs: Vec<(f64, f64)> = (0..REPEATS)
             .map(|_| {
                 let started = Instant::now();
+                let (models, never) = (Models::built_in(), AtomicBool::new(false));
                 let document =
-                    optimize(&effective, &AtomicBool::new(false), |_| {}).expect("an answer");
+                    optimize(&effective, &models, &never, &mut |_| {}).expect("an answer");
                 (started.elapsed().as_secs_f64(), document.fitness.total)
             })
             .collect();

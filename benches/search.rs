@@ -3,7 +3,8 @@
 //! `cargo bench --bench search`
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use fewstep::api::{Effective, resolve};
+use fewstep::api::{Effective, Known, resolve};
+use fewstep::denoiser::Models;
 use fewstep::optimize::optimize;
 use serde_json::json;
 use std::hint::black_box;
@@ -15,11 +16,12 @@ fn effective(solver: &str, nfe: u32, objective: &str) -> Effective {
         "model": {"noise": noise}, "solver": solver, "nfe": nfe, "objective": objective,
     });
     let request = serde_json::from_value(request).expect("a valid request");
-    resolve(&request, None).expect("a valid request")
+    resolve(&request, &Known::default()).expect("a valid request")
 }
 
 fn run(effective: &Effective) {
-    let document = optimize(black_box(effective), &AtomicBool::new(false), |_| {});
+    let (models, never) = (Models::built_in(), AtomicBool::new(false));
+    let document = optimize(black_box(effective), &models, &never, &mut |_| {});
     black_box(document.expect("an answer"));
 }
 

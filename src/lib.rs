@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod objective;
 pub mod optimize;
+pub mod plot;
 pub mod schedule;
 pub mod solver;
 pub mod store;

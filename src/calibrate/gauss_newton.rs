@@ -7,8 +7,10 @@
 
 use crate::denoiser::Batch;
 
-/// A step leaves every gap at least this share of what it was.
+/// A step leaves every gap at least this share of what it was,
 const LEAST_GAP_KEPT: f64 = 0.2;
+/// and this share of the mean gap: points that meet waste an evaluation, and the slope that would part them again is lost.
+const LEAST_GAP: f64 = 0.1;
 /// Forward differences move a variable by this share of the gap they move into.
 const DIFFERENCE: f64 = 0.05;
 /// A step that promises less than this share of the value ends the search.
@@ -246,12 +248,14 @@ fn difference(a: &Batch, b: &Batch, scale: f64) -> Batch {
 
 /// Shortens a step until it keeps the order and the range.
 fn within(variables: &[f64], mut step: Vec<f64>, range: Range) -> Vec<f64> {
+    let n = variables.len();
+    let least = LEAST_GAP * (variables[n - 1] - variables[0]) / (n.max(2) - 1) as f64;
     let keeps_order = |step: &[f64]| {
         let next = moved(variables, step);
-        variables
-            .windows(2)
-            .zip(next.windows(2))
-            .all(|(old, new)| new[1] - new[0] >= LEAST_GAP_KEPT * (old[1] - old[0]))
+        variables.windows(2).zip(next.windows(2)).all(|(old, new)| {
+            let gap = old[1] - old[0];
+            new[1] - new[0] >= gap.min(least.max(LEAST_GAP_KEPT * gap))
+        })
     };
     loop {
         let clamped: Vec<f64> = variables

@@ -1,11 +1,14 @@
-//! `fewstep compare`: the optimised schedule and the rules under one proxy, as a table or JSON.
+//! `fewstep compare`: the optimised schedule and the rules under one proxy, or measured on the model; a table, JSON or a picture.
 
 use super::denoisers::DenoiserArgs;
 use super::progress::ProgressLine;
 use super::request::RequestArgs;
-use super::table::{self, TableOrJson};
-use crate::optimize::compare::compare;
-use clap::Args;
+use super::table;
+use crate::api::{Comparison, Invalid, EffectiveSolver, GivenSigmas, SolverVariant};
+use crate::optimize::compare::{compare, given_lambdas};
+use crate::plot;
+use crate::schedule::Terminal;
+use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 
@@ -15,23 +18,58 @@ pub struct CompareArgs {
     request: RequestArgs,
     #[command(flatten)]
     denoisers: DenoiserArgs,
+    /// A schedule of your own to put beside them, NAME=SIGMA,SIGMA,...; can be given again.
+    #[arg(long, value_name = "NAME=SIGMAS")]
+    given: Vec<Given>,
     #[arg(long, env = "FEWSTEP_FORMAT", default_value = "table")]
-    format: TableOrJson,
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+    /// A picture to look at in a browser.
+    Svg,
+}
+
+/// One `NAME=SIGMAS`.
+#[derive(Clone, Debug)]
+struct Given(GivenSigmas);
+
+impl std::str::FromStr for Given {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || "write NAME=SIGMA,SIGMA,... with falling noise levels".to_owned();
+        let (name, sigmas) = text.split_once('=').ok_or_else(expected)?;
+        let sigmas = sigmas.split(',').map(|sigma| sigma.trim().parse());
+        Ok(Self(GivenSigmas {
+            name: name.to_owned(),
+            sigmas: sigmas.collect::<Result<_, _>>().map_err(|_| expected())?,
+        }))
+    }
 }
 
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let models = args.denoisers.models()?;
     let effective = args.request.effective(&models)?;
+    let lists: Vec<&GivenSigmas> = args.given.iter().map(|given| &given.0).collect();
+    let given = given_lambdas(&lists, &effective).map_err(Invalid::from)?;
     let mut line = ProgressLine::start();
     let never = AtomicBool::new(false);
-    let mut comparison = compare(&effective, &[], &models, &never, &mut |progress| {
+    let mut comparison = compare(&effective, &given, &models, &never, &mut |progress| {
         line.update(progress);
     })?;
     drop(line);
     let mut out = std::io::stdout().lock();
     match args.format {
-        TableOrJson::Json => writeln!(out, "{}", serde_json::to_string(&comparison)?)?,
-        TableOrJson::Table => {
+        Format::Svg => write!(out, "{}", plot::comparison(&comparison))?,
+        Format::Json => writeln!(out, "{}", serde_json::to_string(&comparison)?)?,
+        Format::Table if effective.calibrate.is_some() => {
+            write!(out, "{}", measured_table(&comparison))?;
+        }
+        Format::Table => {
             let key = |value: Option<f64>| value.unwrap_or(f64::INFINITY);
             comparison
                 .rows
@@ -54,6 +92,51 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What was measured, best first.
+pub(super) fn measured_table(comparison: &Comparison) -> String {
+    let rows: Vec<Vec<String>> = comparison
+        .rows
+        .iter()
+        .map(|row| {
+            let error = row.error;
+            vec![
+                row.name.clone(),
+                row.solver.map_or_else(String::new, solver),
+                row.terminal.map_or_else(String::new, |t| {
+                    match t {
+                        Terminal::TMin => "t_min",
+                        Terminal::Denoise => "denoise",
+                    }
+                    .to_owned()
+                }),
+                table::number(error.map(|e| e.value), 5),
+                table::number(error.map(|e| e.stderr), 5),
+                table::number(error.map(|e| e.median), 5),
+                row.sigmas.as_deref().map_or_else(|| "-".to_owned(), levels),
+            ]
+        })
+        .collect();
+    let header = [
+        "schedule", "solver", "terminal", "error", "+-", "median", "sigmas",
+    ];
+    table::render(&header, &rows)
+}
+
+/// A solver with the options that set it apart.
+fn solver(solver: EffectiveSolver) -> String {
+    let mut text = solver.name.as_str().to_owned();
+    if let Some(order) = solver.order {
+        text += &format!("-{order}");
+    }
+    if solver.variant == Some(SolverVariant::Bh1) {
+        text += " bh1";
+    }
+    if solver.corrector == Some(false) {
+        text += " predictor";
+    }
+    text
 }
 
 fn levels(sigmas: &[f64]) -> String {

@@ -49,6 +49,16 @@ impl Models {
         })
     }
 
+    /// The built-in models alone, on the CPU.
+    #[must_use]
+    pub fn built_in() -> Self {
+        Self {
+            root: None,
+            device: Device::Cpu,
+            loaded: Mutex::new(None),
+        }
+    }
+
     /// Names of the built-in denoisers and of the folders.
     pub fn list(&self) -> Result<Vec<String>, LoadError> {
         let mut names = vec![DEMO.to_owned(), RING.0.to_owned(), IMAGES.0.to_owned()];

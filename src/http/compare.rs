@@ -48,15 +48,7 @@ pub async fn compare(
     let effective = app.effective(&request.request).await?;
     let noise = NoiseSchedule::new(&effective.noise.spec())
         .map_err(|error| InvalidField::new("/request/model", error.to_string()))?;
-    let given = request
-        .given
-        .iter()
-        .enumerate()
-        .map(|(i, list)| {
-            let lambdas = given_lambdas(list, &noise, &format!("/given/{i}"))?;
-            Ok((list.name.clone(), lambdas))
-        })
-        .collect::<Result<Vec<_>, InvalidField>>()?;
+    let given = given_lambdas(&request.given.iter().collect::<Vec<_>>(), &effective)?;
     let comparison = if effective.calibrate.is_some() {
         app.measured(&effective, &noise, given.is_empty()).await?
     } else {

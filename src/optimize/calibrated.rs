@@ -12,8 +12,8 @@ use crate::schedule::rules::RULES;
 use crate::schedule::{NoiseSchedule, Schedule, Terminal};
 use std::sync::atomic::AtomicBool;
 
-/// The rules that `auto` starts its solvers from: one of each kind.
-const AUTOMATIC_RULES: &[&str] = &[
+/// One rule of each kind: where `auto` starts its solvers, and schedules that end at `t_min`, where rules have no end of their own.
+const KINDS_OF_RULES: &[&str] = &[
     "karras",
     "exponential",
     "time_quadratic",
@@ -107,20 +107,19 @@ fn starts(
         };
         let constrained =
             search::hso_constrained(&plain, &spaced, noise.clone(), stop, &mut |_| {})?;
-        let rules = RULES.iter().filter(|rule| {
-            effective.solver.name != SolverName::Auto || AUTOMATIC_RULES.contains(&rule.name)
-        });
         starts.push(("hso".to_owned(), hso.schedule.clone()));
         starts.push(("hso-constrained".to_owned(), constrained.schedule));
-        for rule in rules {
+        let few = effective.solver.name == SolverName::Auto || terminal == Terminal::TMin;
+        for rule in RULES {
+            if few && !KINDS_OF_RULES.contains(&rule.name) {
+                continue;
+            }
             let lambdas = match terminal {
                 Terminal::Denoise => rule.native(noise, plain.points()),
-                // Between the model's last noise level and the end HSO chose, where a rule has none of its own.
-                Terminal::TMin if !calibration.terminals.contains(&Terminal::Denoise) => {
+                Terminal::TMin => {
                     let last = hso.schedule.t()[plain.points() - 1];
                     rule.matched(noise, plain.points(), noise.t_range().1, last)
                 }
-                Terminal::TMin => None,
             };
             if let Some(lambdas) = lambdas {
                 let schedule = Schedule::from_lambdas(noise, lambdas, terminal)?;

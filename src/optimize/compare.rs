@@ -11,11 +11,38 @@ use crate::api::{
 };
 use crate::denoiser::Models;
 use crate::schedule::rules::RULES;
-use crate::schedule::{NoiseSchedule, Schedule, Terminal};
+use crate::schedule::{NoiseError, NoiseSchedule, Schedule, Terminal};
 use std::sync::atomic::AtomicBool;
 
-/// Checks a user's noise levels: half log-SNRs of the finite ones, which must fall strictly inside the model's range.
+/// Reads lists of a user's own for a request: their names and half log-SNRs. A calibration measures schedules that cost the same.
 pub fn given_lambdas(
+    given: &[&GivenSigmas],
+    effective: &Effective,
+) -> Result<Vec<(String, Vec<f64>)>, InvalidField> {
+    let wrong = |error: NoiseError| InvalidField::new("/request/model", error.to_string());
+    let noise = NoiseSchedule::new(&effective.noise.spec()).map_err(wrong)?;
+    let points = effective.solver.points(Terminal::Denoise, effective.nfe);
+    given
+        .iter()
+        .enumerate()
+        .map(|(i, list)| {
+            let pointer = format!("/given/{i}");
+            let lambdas = lambdas_of(list, &noise, &pointer)?;
+            if effective.calibrate.is_some() && points != Ok(lambdas.len()) {
+                let detail = format!(
+                    "{} noise levels above 0 do not make {} evaluations: measured schedules all cost the same",
+                    lambdas.len(),
+                    effective.nfe.get()
+                );
+                return Err(InvalidField::new(format!("{pointer}/sigmas"), detail));
+            }
+            Ok((list.name.clone(), lambdas))
+        })
+        .collect()
+}
+
+/// Checks a user's noise levels: half log-SNRs of the finite ones, which must fall strictly inside the model's range.
+fn lambdas_of(
     given: &GivenSigmas,
     noise: &NoiseSchedule,
     pointer: &str,

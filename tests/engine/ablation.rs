@@ -1,18 +1,14 @@
 //! The paper's ablation of the spacing penalty, on Stable Diffusion's noise at NFE 4.
 
-use fewstep::api::{ScheduleDocument, resolve};
-use fewstep::optimize::optimize;
+use crate::support::answer;
+use fewstep::api::ScheduleDocument;
 use serde_json::json;
-use std::sync::atomic::AtomicBool;
 
 fn searched(objective: &str, method: &str, gamma: f64) -> ScheduleDocument {
-    let request = json!({
+    answer(&json!({
         "model": "sd-v2.1", "solver": "unipc", "nfe": 4,
         "objective": objective, "method": method, "gamma": gamma,
-    });
-    let request = serde_json::from_value(request).unwrap();
-    let effective = resolve(&request, None).unwrap();
-    optimize(&effective, &AtomicBool::new(false), |_| {}).unwrap()
+    }))
 }
 
 fn has(document: &ScheduleDocument, code: &str) -> bool {
@@ -71,10 +67,9 @@ fn constraints_keep_every_objective_apart() {
 #[test]
 fn the_bound_merges_points_only_in_its_long_form() {
     let at = |nfe: u32| {
-        let request =
-            json!({"model": "sd-v2.1", "solver": "unipc", "nfe": nfe, "objective": "unipc-bound"});
-        let effective = resolve(&serde_json::from_value(request).unwrap(), None).unwrap();
-        optimize(&effective, &AtomicBool::new(false), |_| {}).unwrap()
+        answer(
+            &json!({"model": "sd-v2.1", "solver": "unipc", "nfe": nfe, "objective": "unipc-bound"}),
+        )
     };
     let short = at(6);
     assert!(!short.spacing.enforced && has(&short, "spacing_not_met"));

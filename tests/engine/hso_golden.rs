@@ -33,14 +33,16 @@ fn solve(row: &Row) -> Outcome {
         Some("unipc-midpoint") => Box::new(UniPcMidpoint::new(2.0, 3)),
         Some(other) => panic!("unknown objective {other}"),
     };
+    let terminal = match row.points.as_str() {
+        "nfe" => Terminal::Denoise,
+        _ => Terminal::TMin,
+    };
     let problem = Problem {
         bounds: Bounds::PUBLISHED.clipped(&noise).unwrap(),
         noise,
         nfe: row.nfe,
-        terminal: match row.points.as_str() {
-            "nfe" => Terminal::Denoise,
-            _ => Terminal::TMin,
-        },
+        points: terminal.points(row.nfe),
+        terminal,
         objective,
         method: Method::Hso,
         gamma: row.gamma.unwrap_or(1e9),

@@ -2,6 +2,7 @@
 
 mod ablation;
 mod brownian;
+mod calibration;
 mod derivatives;
 mod hso_golden;
 mod lifecycle;
@@ -10,3 +11,4 @@ mod noise_golden;
 mod properties;
 mod solver_parity;
 mod solvers;
+mod support;

@@ -1,6 +1,6 @@
 //! Noise schedules against diffusers' own tables, written by `golden/make_noise.py` with the real package.
 
-use fewstep::api::{NoiseFields, resolve};
+use fewstep::api::{Known, NoiseFields, resolve};
 use fewstep::schedule::NoiseSchedule;
 use serde::Deserialize;
 
@@ -30,7 +30,7 @@ fn tolerance(sigma: f64) -> f64 {
 fn compiled(noise: &serde_json::Value) -> NoiseSchedule {
     let request = serde_json::json!({"model": {"noise": noise}, "solver": "unipc", "nfe": 5});
     let request = serde_json::from_value(request).unwrap();
-    let fields: NoiseFields = resolve(&request, None).unwrap().noise;
+    let fields: NoiseFields = resolve(&request, &Known::default()).unwrap().noise;
     NoiseSchedule::new(&fields.spec()).unwrap()
 }
 

@@ -1,16 +1,9 @@
 //! What holds for every request: ordered, finite, in range, truthful, and the same bytes at any number of threads.
 
-use fewstep::api::{ScheduleDocument, resolve};
-use fewstep::optimize::optimize;
+use crate::support::answer;
+use fewstep::api::ScheduleDocument;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::sync::atomic::AtomicBool;
-
-fn answer(request: &Value) -> ScheduleDocument {
-    let request = serde_json::from_value(request.clone()).unwrap();
-    let effective = resolve(&request, None).unwrap_or_else(|e| panic!("{e}: {request:?}"));
-    optimize(&effective, &AtomicBool::new(false), |_| {}).unwrap()
-}
 
 fn on_threads(threads: usize, request: &Value) -> ScheduleDocument {
     rayon::ThreadPoolBuilder::new()

@@ -28,6 +28,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "schedule",
         ],
     ),
+    ("plot", &["api", "schedule"]),
     ("lifecycle", &[]),
     // The store applies the queue's rules inside its transactions.
     ("store", &["lifecycle"]),

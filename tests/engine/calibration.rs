@@ -1,0 +1,286 @@
+//! Calibrations on the exact mixtures: what wins on noise the search never saw, and what a calibration keeps to.
+
+use crate::support::{answer, effective};
+use fewstep::api::{MeasuredCandidate, MethodName, ScheduleDocument};
+use fewstep::calibrate::{self, CalibrateError, Candidate, Phase, Settings};
+use fewstep::denoiser::{Batch, Conditioning, Denoiser, DenoiserError, Mixture, Models};
+use fewstep::optimize::{OptimizeError, optimize};
+use fewstep::schedule::{NoiseSchedule, NoiseSpec, Schedule, Terminal, VpTable};
+use fewstep::solver::{Level, Solver};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+fn request(solver: &Value, nfe: u32, calibrate: &Value) -> Value {
+    json!({"model": "mixture-64d", "solver": solver, "nfe": nfe, "calibrate": calibrate})
+}
+
+fn candidates(document: &ScheduleDocument) -> &[MeasuredCandidate] {
+    &document.calibration.as_ref().unwrap().candidates
+}
+
+fn published(document: &ScheduleDocument) -> &MeasuredCandidate {
+    candidates(document)
+        .iter()
+        .find(|c| c.name == "hso" && c.terminal == Terminal::TMin)
+        .unwrap()
+}
+
+/// Many samples, so that neither the search nor the verdict is left to chance.
+const THOROUGH: &str = r#"{"samples": 256, "validation_samples": 512}"#;
+
+#[test]
+fn calibrated_schedules_beat_the_published_ones_and_every_rule_on_unseen_noise() {
+    let thorough = serde_json::from_str(THOROUGH).unwrap();
+    for (solver, share) in [("unipc", 0.7), ("dpmpp_2m", 0.85)] {
+        for nfe in [4, 5, 6, 8] {
+            let document = answer(&request(&json!(solver), nfe, &thorough));
+            let error = document.error.unwrap();
+            let hso = published(&document).error.value;
+            assert!(
+                error.value <= share * hso,
+                "{solver} {nfe}: {} against {hso}",
+                error.value
+            );
+            assert_eq!(document.method, MethodName::Calibrated);
+            assert_eq!(error.samples, 512);
+            for other in candidates(&document) {
+                let is_rule = other.refined_from.is_none();
+                assert!(
+                    !is_rule || error.value < other.error.value,
+                    "{solver} {nfe}: {} is as good",
+                    other.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn five_calibrated_evaluations_are_worth_six_by_any_rule() {
+    let thorough = serde_json::from_str(THOROUGH).unwrap();
+    let five = answer(&request(&json!("unipc"), 5, &thorough));
+    let measured_only = json!({"samples": 16, "validation_samples": 512, "budget": 0});
+    let six = answer(&request(&json!("unipc"), 6, &measured_only));
+    let best = candidates(&six)
+        .iter()
+        .filter(|c| !c.name.starts_with("hso"))
+        .map(|c| c.error.value)
+        .fold(f64::INFINITY, f64::min);
+    assert!(five.error.unwrap().value <= best);
+}
+
+#[test]
+fn a_budget_of_zero_measures_and_refines_nothing() {
+    let document = answer(&request(
+        &json!("unipc"),
+        5,
+        &json!({"samples": 16, "validation_samples": 32, "budget": 0}),
+    ));
+    assert!(
+        candidates(&document)
+            .iter()
+            .all(|c| c.refined_from.is_none())
+    );
+    assert!(document.warnings.iter().any(|w| w.code == "not_refined"));
+    let least = candidates(&document)[0].error.value;
+    assert_eq!(document.error.unwrap().value, least);
+}
+
+#[test]
+fn the_same_request_gives_the_same_schedule_at_any_number_of_threads() {
+    let request = request(
+        &json!("dpmpp_2m"),
+        4,
+        &json!({"samples": 16, "validation_samples": 16, "budget": 60}),
+    );
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(|| answer(&request))
+    };
+    assert_eq!(on(1).id, on(3).id);
+}
+
+#[test]
+fn an_automatic_solver_is_one_that_was_measured() {
+    let document = answer(&request(
+        &json!("auto"),
+        6,
+        &json!({"samples": 32, "validation_samples": 64, "budget": 120}),
+    ));
+    let best = &candidates(&document)[0];
+    assert_eq!(document.solver, best.solver);
+    let names: std::collections::BTreeSet<&str> = candidates(&document)
+        .iter()
+        .map(|c| c.solver.name.as_str())
+        .collect();
+    assert!(names.len() >= 4, "{names:?}");
+}
+
+#[test]
+fn heun_and_stochastic_samplers_are_calibrated_too() {
+    for (solver, nfe) in [
+        ("heun", 5),
+        ("heun", 6),
+        ("sde_dpmpp_2m", 6),
+        ("euler_ancestral", 6),
+    ] {
+        let document = answer(&request(
+            &json!(solver),
+            nfe,
+            &json!({"samples": 32, "validation_samples": 64, "budget": 80}),
+        ));
+        let error = document.error.unwrap().value;
+        let starts = candidates(&document)
+            .iter()
+            .filter(|c| c.refined_from.is_none());
+        let best = starts.map(|c| c.error.value).fold(f64::INFINITY, f64::min);
+        assert!(error <= best, "{solver} {nfe}: {error} against {best}");
+    }
+}
+
+#[test]
+fn snapped_candidates_are_measured_as_they_are_answered() {
+    let mut request = request(
+        &json!("unipc"),
+        5,
+        &json!({"samples": 16, "validation_samples": 32, "budget": 60}),
+    );
+    request["snap"] = json!(true);
+    let document = answer(&request);
+    assert!(
+        document.timesteps.iter().all(|t| t.fract() == 0.0),
+        "{:?}",
+        document.timesteps
+    );
+}
+
+/// A mixture that misbehaves from its `after`th batch on.
+struct Misbehaving<'a> {
+    mixture: Mixture,
+    batches: AtomicUsize,
+    after: usize,
+    how: Misbehaviour<'a>,
+}
+
+enum Misbehaviour<'a> {
+    AskToStop(&'a AtomicBool),
+    RunOutOfMemory,
+    AnswerNan,
+}
+
+impl Denoiser for Misbehaving<'_> {
+    fn shape(&self) -> &[usize] {
+        self.mixture.shape()
+    }
+
+    fn classes(&self) -> u32 {
+        self.mixture.classes()
+    }
+
+    fn denoise(
+        &self,
+        x: &Batch,
+        level: &Level,
+        conditioning: &Conditioning,
+    ) -> Result<Batch, DenoiserError> {
+        let answer = self.mixture.denoise(x, level, conditioning);
+        if self.batches.fetch_add(1, Ordering::SeqCst) + 1 < self.after {
+            return answer;
+        }
+        match self.how {
+            Misbehaviour::AskToStop(stop) => {
+                stop.store(true, Ordering::SeqCst);
+                answer
+            }
+            Misbehaviour::RunOutOfMemory => Err(DenoiserError::OutOfMemory {
+                device: "cuda:0".to_owned(),
+            }),
+            Misbehaviour::AnswerNan => Ok(Batch::new(vec![f32::NAN; x.data().len()], x.samples())),
+        }
+    }
+}
+
+/// Calibrates on a misbehaving denoiser; also tells how many batches it was asked for.
+fn calibrated(
+    after: usize,
+    how: Misbehaviour,
+    stop: &AtomicBool,
+) -> (Result<calibrate::Outcome, CalibrateError>, usize) {
+    let table = VpTable::scaled_linear(0.00085, 0.012, 1000);
+    let noise = NoiseSchedule::new(&NoiseSpec::Vp(table)).unwrap();
+    let denoiser = Misbehaving {
+        mixture: Mixture::ring(),
+        batches: AtomicUsize::new(0),
+        after,
+        how,
+    };
+    let settings = Settings {
+        samples: 8,
+        validation_samples: 8,
+        budget: 40,
+        labels: Vec::new(),
+        seed: 1,
+        snap: false,
+    };
+    let lambdas = vec![-2.5, -1.0, 0.5, 2.0];
+    let start = Candidate {
+        name: "even".to_owned(),
+        solver: Solver::Dpmpp2m,
+        schedule: Schedule::from_lambdas(&noise, lambdas, Terminal::Denoise).unwrap(),
+    };
+    let mut last = (Phase::Teacher, 0.0);
+    let outcome = calibrate::calibrate(
+        &noise,
+        &denoiser,
+        &settings,
+        vec![start],
+        stop,
+        &mut |now| {
+            let share = now.evaluations as f64 / now.planned as f64;
+            assert!(share > 0.0 && share <= 1.5, "{now:?}");
+            last = (now.phase, share);
+        },
+    );
+    if outcome.is_ok() {
+        assert_eq!(last.0, Phase::Validation);
+    }
+    (outcome, denoiser.batches.into_inner())
+}
+
+#[test]
+fn a_calibration_stops_within_one_batch() {
+    for after in [1, 40, 120, 200] {
+        let stop = AtomicBool::new(false);
+        let (outcome, batches) = calibrated(after, Misbehaviour::AskToStop(&stop), &stop);
+        assert!(
+            matches!(outcome, Err(CalibrateError::Stopped)),
+            "{outcome:?}"
+        );
+        assert_eq!(batches, after);
+    }
+}
+
+#[test]
+fn a_denoiser_that_fails_is_told_of() {
+    let never = AtomicBool::new(false);
+    let (outcome, _) = calibrated(150, Misbehaviour::RunOutOfMemory, &never);
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("cuda:0 is out of memory"), "{error}");
+    let (outcome, _) = calibrated(100, Misbehaviour::AnswerNan, &never);
+    assert!(
+        matches!(outcome, Err(CalibrateError::NotFinite { .. })),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn weights_that_changed_since_the_request_are_refused() {
+    let mut changed = effective(&request(&json!("unipc"), 5, &json!({})));
+    changed.calibrate.as_mut().unwrap().weights = "images-0".to_owned();
+    let never = AtomicBool::new(false);
+    let refused = optimize(&changed, &Models::built_in(), &never, &mut |_| {});
+    assert!(
+        matches!(refused, Err(OptimizeError::Model(_))),
+        "{refused:?}"
+    );
+}

@@ -6,3 +6,4 @@ mod hso_golden;
 mod lifecycle;
 mod noise_golden;
 mod properties;
+mod unet2d;

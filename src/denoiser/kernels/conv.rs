@@ -8,6 +8,7 @@ use crate::denoiser::LoadError;
 use crate::denoiser::weights::Scope;
 use candle_core::backend::BackendStorage as _;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use std::ops::Range;
 
 /// Numbers laid out at a time: 1 MiB, about a core's second-level cache.
 const COLUMNS: usize = 1 << 18;
@@ -248,94 +249,88 @@ struct Image<'a> {
 
 impl Geometry {
     /// The columns of output rows `rows`, each of `row` pixels: `[in * kernel * kernel, pixels]`.
-    fn columns(
-        &self,
-        image: &Image,
-        sample: usize,
-        rows: std::ops::Range<usize>,
-        row: usize,
-    ) -> Vec<f32> {
+    fn columns(&self, image: &Image, sample: usize, rows: Range<usize>, row: usize) -> Vec<f32> {
         let plane = image.height * image.width;
-        let planes = image
-            .x
-            .chunks_exact(plane)
-            .skip(sample * self.channels)
-            .take(self.channels);
-        let taps = self.kernel * self.kernel;
-        let pixels = rows.len() * row;
-        let mut columns = vec![0.0; self.channels * taps * pixels];
-        let mut left = columns.chunks_exact_mut(pixels);
-        for plane in planes {
-            for tap in 0..taps {
-                let (dy, dx) = (tap / self.kernel, tap % self.kernel);
-                let out = left.next().expect("one stretch a tap");
-                if self.stride == 1 && row == image.width {
-                    self.shifted(plane, image, (rows.start, dy, dx), out);
-                } else {
-                    self.strided(plane, image, (rows.start, dy, dx), out, row);
+        let planes = image.x.chunks_exact(plane).skip(sample * self.channels);
+        let mut columns =
+            Vec::with_capacity(self.channels * self.kernel * self.kernel * rows.len() * row);
+        for plane in planes.take(self.channels) {
+            for dy in 0..self.kernel {
+                for dx in 0..self.kernel {
+                    let tap = Tap {
+                        dy,
+                        dx,
+                        rows: rows.clone(),
+                        row,
+                    };
+                    if self.stride == 1 {
+                        self.shifted(plane, &tap, &mut columns);
+                    } else {
+                        self.strided(plane, image.width, &tap, &mut columns);
+                    }
                 }
             }
         }
         columns
     }
 
-    /// One tap where the output is as wide as the image: the plane, moved, with what came around the edges cleared.
-    fn shifted(
-        &self,
-        plane: &[f32],
-        image: &Image,
-        (first, dy, dx): (usize, usize, usize),
-        out: &mut [f32],
-    ) {
-        let width = image.width as isize;
-        let right = dx as isize - self.padding.before as isize;
-        let from = (first + dy) as isize * width - self.padding.before as isize * width + right;
-        let (low, high) = (
-            from.max(0),
-            (from + out.len() as isize).min(plane.len() as isize),
-        );
-        if low < high {
-            let to = (low - from) as usize;
-            let source = &plane[low as usize..high as usize];
-            out[to..to + source.len()].copy_from_slice(source);
+    /// One tap of a kernel that keeps the size: the plane, moved, with what came around the edges cleared.
+    fn shifted(&self, plane: &[f32], tap: &Tap, columns: &mut Vec<f32>) {
+        let start = columns.len();
+        let end = start + tap.rows.len() * tap.row;
+        let before = self.padding.before * (tap.row + 1);
+        let first = (tap.rows.start + tap.dy) * tap.row + tap.dx;
+        let skip = before.saturating_sub(first).min(end - start);
+        columns.resize(start + skip, 0.0);
+        let from = (first + skip - before).min(plane.len());
+        let to = (from + end - start - skip).min(plane.len());
+        columns.extend_from_slice(&plane[from..to]);
+        columns.resize(end, 0.0);
+        for edge in 0..self.padding.before.saturating_sub(tap.dx) {
+            clear(&mut columns[start + edge..], tap.row);
         }
-        for row in out.chunks_exact_mut(image.width) {
-            if right < 0 {
-                row[..right.unsigned_abs().min(image.width)].fill(0.0);
-            } else {
-                row[image.width.saturating_sub(right as usize)..].fill(0.0);
-            }
+        for edge in 1..=tap.dx.saturating_sub(self.padding.before) {
+            clear(&mut columns[start + tap.row - edge..], tap.row);
         }
     }
 
     /// One tap at any stride.
-    fn strided(
-        &self,
-        plane: &[f32],
-        image: &Image,
-        (first, dy, dx): (usize, usize, usize),
-        out: &mut [f32],
-        row: usize,
-    ) {
-        for (y, out) in out.chunks_exact_mut(row).enumerate() {
-            let y = (first + y) * self.stride + dy;
-            let Some(source) = y
-                .checked_sub(self.padding.before)
-                .and_then(|y| plane.chunks_exact(image.width).nth(y))
-            else {
-                continue;
-            };
-            // The first pixel whose tap is inside the image.
-            let skip = self.padding.before.saturating_sub(dx).div_ceil(self.stride);
-            let start = skip * self.stride + dx - self.padding.before;
-            let inside = source.get(start..).unwrap_or(&[]);
-            for (out, &x) in out
-                .iter_mut()
-                .skip(skip)
-                .zip(inside.iter().step_by(self.stride))
-            {
-                *out = x;
+    fn strided(&self, plane: &[f32], width: usize, tap: &Tap, columns: &mut Vec<f32>) {
+        // The first pixel whose tap is inside the image, and where it is.
+        let skip = self
+            .padding
+            .before
+            .saturating_sub(tap.dx)
+            .div_ceil(self.stride);
+        let start = skip * self.stride + tap.dx - self.padding.before;
+        for y in tap.rows.clone() {
+            let end = columns.len() + tap.row;
+            let y = (y * self.stride + tap.dy).checked_sub(self.padding.before);
+            if let Some(source) = y.and_then(|y| plane.chunks_exact(width).nth(y)) {
+                columns.resize(columns.len() + skip, 0.0);
+                let inside = source
+                    .get(start..)
+                    .unwrap_or(&[])
+                    .iter()
+                    .step_by(self.stride);
+                columns.extend(inside.take(tap.row - skip));
             }
+            columns.resize(end, 0.0);
         }
+    }
+}
+
+/// A position in the kernel, and the output rows it is wanted for, each of `row` pixels.
+struct Tap {
+    dy: usize,
+    dx: usize,
+    rows: Range<usize>,
+    row: usize,
+}
+
+/// Zero for the first number of every `row`.
+fn clear(numbers: &mut [f32], row: usize) {
+    for number in numbers.iter_mut().step_by(row) {
+        *number = 0.0;
     }
 }

@@ -3,6 +3,7 @@
 //! A stretch of output rows at a time, so that the columns stay in the cache whatever the image's size. Kernels are 3x3 or 1x1;
 //! the latter need no columns.
 
+use super::winograd::{self, Winograd};
 use super::{floats, vector};
 use crate::denoiser::LoadError;
 use crate::denoiser::weights::Scope;
@@ -26,6 +27,8 @@ pub struct Padding {
 pub struct Conv2d {
     /// `[out, in * kernel * kernel]`.
     weight: Tensor,
+    /// The same for [`Winograd`], on a CPU where the kernel keeps the size.
+    transformed: Option<Tensor>,
     /// `[out]`.
     bias: Tensor,
     geometry: Geometry,
@@ -84,6 +87,7 @@ impl Conv2d {
     ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
             weight: scope.tensor("weight", &[outputs, channels])?,
+            transformed: None,
             bias: scope.tensor("bias", &[outputs])?,
             geometry: Geometry {
                 channels,
@@ -108,6 +112,9 @@ impl Conv2d {
     ) -> std::result::Result<Self, LoadError> {
         let weight = scope.tensor("weight", &[outputs, channels, kernel, kernel])?;
         Ok(Self {
+            transformed: (weight.device().is_cpu() && kernel == 3 && stride == 1)
+                .then(|| winograd::transformed(&weight))
+                .transpose()?,
             weight: weight.flatten_from(1)?,
             bias: scope.tensor("bias", &[outputs])?,
             geometry: Geometry {
@@ -132,9 +139,17 @@ impl Conv2d {
 
     fn apply(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         if x.device().is_cpu() {
-            return x
-                .contiguous()?
-                .apply_op3_no_bwd(&self.weight, bias, &self.geometry);
+            let x = x.contiguous()?;
+            let (_, _, height, width) = x.dims4()?;
+            if let Some(weight) = &self.transformed
+                && winograd::suits(height, width)
+            {
+                let Geometry {
+                    channels, outputs, ..
+                } = self.geometry;
+                return x.apply_op3_no_bwd(weight, bias, &Winograd { channels, outputs });
+            }
+            return x.apply_op3_no_bwd(&self.weight, bias, &self.geometry);
         }
         let Geometry {
             channels,

@@ -8,6 +8,7 @@ mod activation;
 mod conv;
 mod norm;
 mod vector;
+mod winograd;
 
 pub use activation::{silu, softmax};
 pub use conv::{Conv2d, Padding};

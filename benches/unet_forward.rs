@@ -1,4 +1,4 @@
-//! A UNet's forward pass against PyTorch's: the same folder, batch and threads, in turns, least seconds of each.
+//! A forward pass of `UNet2DModel` against `PyTorch`: the same folder, batch and threads, in turns, least seconds of each.
 //!
 //! `cargo bench --bench unet_forward -- [<folder with config.json and weights> ...]`; needs `python3` (or `PYTHON`) with torch
 //! and diffusers. Without a folder it makes two networks: 1.7 million parameters at 16 pixels, 6 million at 32.
@@ -73,7 +73,7 @@ fn load(folder: &Path) -> Result<UnetDenoiser, Box<dyn std::error::Error>> {
     Ok(UnetDenoiser::load(&folder, Device::Cpu)?)
 }
 
-/// Least seconds of PyTorch's pass and of ours, in turns.
+/// Least seconds of their pass and of ours, in turns.
 fn race(
     network: &UnetDenoiser,
     torch: &mut Torch,
@@ -104,7 +104,7 @@ fn race(
     Ok((theirs, ours))
 }
 
-/// The PyTorch process.
+/// The other side.
 struct Torch {
     process: Child,
     questions: ChildStdin,
@@ -118,6 +118,8 @@ impl Torch {
                 env!("CARGO_MANIFEST_DIR"),
                 "/benches/reference/unet_torch.py"
             ))
+            // Threads that spin while they wait lose more than they gain on a machine that is not idle.
+            .env("OMP_WAIT_POLICY", "PASSIVE")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

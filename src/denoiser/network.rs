@@ -1,4 +1,4 @@
-//! A UNet as a denoiser: its output, whatever it predicts, as the clean image.
+//! A `UNet2DModel` as a denoiser: its output, whatever it predicts, as the clean image.
 //!
 //! On a CPU the batch is split over the threads of the caller's rayon pool, a few samples a pass; every kernel treats a sample by
 //! itself, so its bits depend neither on the threads nor on what else is in the batch. A GPU takes the batch whole.

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use fewstep::denoiser::{
     Batch, Conditioning, Denoiser, DenoiserError, Device, LoadError, ModelFolder, ModelsRoot,
-    UnetDenoiser,
+    Unet2dConfig, UnetDenoiser,
 };
 use fewstep::solver::Level;
 use serde_json::{Value, json};
@@ -211,6 +211,29 @@ fn configs_are_refused_by_the_name_of_the_field() {
     config["attention_head_dim"] = json!(3);
     let message = refused(&config, SCHEDULER, bytes("ddpm", WEIGHTS));
     assert!(message.contains("attention_head_dim"), "{message}");
+}
+
+#[test]
+fn old_configs_are_read_with_the_defaults_of_what_they_lack() {
+    // google/ddpm-cifar10-32, saved by diffusers 0.0.4.
+    let config = json!({
+        "_class_name": "UNet2DModel", "_diffusers_version": "0.0.4", "act_fn": "silu",
+        "attention_head_dim": null, "block_out_channels": [128, 256, 256, 256],
+        "center_input_sample": false,
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+        "downsample_padding": 0, "flip_sin_to_cos": false, "freq_shift": 1, "in_channels": 3,
+        "layers_per_block": 2, "mid_block_scale_factor": 1, "norm_eps": 1e-6,
+        "norm_num_groups": 32, "out_channels": 3, "sample_size": 32,
+        "time_embedding_type": "positional",
+        "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+    });
+    let config = Unet2dConfig::parse(config.to_string().as_bytes()).unwrap();
+    assert_eq!(config.sample_size, [32, 32]);
+    assert_eq!(config.time_embed_dim, 512);
+    assert_eq!(config.down_attention, [false, true, false, false]);
+    assert_eq!(config.up_attention, [false, false, true, false]);
+    assert_eq!(config.attention_head_dim, None);
+    assert_eq!(config.mid_block.unwrap().attention_groups, Some(32));
 }
 
 #[test]

@@ -3,6 +3,11 @@
 //! Plain loops in a form that compilers vectorise: no fused multiply-add, and sums in a fixed number of lanes, so that the bits
 //! are the same on every CPU.
 
+#![expect(
+    clippy::inline_always,
+    reason = "code that is not inlined into a dispatch is not compiled for its vector units"
+)]
+
 use pulp::Arch;
 
 /// Partial sums that are kept side by side.

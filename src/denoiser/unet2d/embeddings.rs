@@ -7,7 +7,7 @@ use crate::denoiser::weights::Scope;
 use candle_core::{Device, Result, Tensor};
 
 /// `ln(10000)`, of the longest period.
-const LN_PERIOD: f32 = 9.210_340;
+const LN_PERIOD: f32 = 9.210_34;
 
 /// A layer `weight x + bias`.
 pub struct Linear {

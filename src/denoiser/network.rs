@@ -12,8 +12,9 @@ use crate::solver::Level;
 use candle_core::{Device as Candle, Tensor};
 use rayon::prelude::*;
 
-/// Samples that go through a CPU's network together: weights stay in the cache from one to the next, as few samples also do.
-const SAMPLES_A_PASS: usize = 4;
+/// Numbers of the widest activation that go through a CPU's network together, 128 KiB: small samples share a pass, so that weights
+/// stay in the cache from one to the next; large ones go alone, so that activations do.
+const PASS: usize = 1 << 15;
 
 /// A `UNet2DModel` on a device.
 pub struct UnetDenoiser {
@@ -22,6 +23,8 @@ pub struct UnetDenoiser {
     shape: [usize; 3],
     /// Rows of the class embedding: the labels, and last the null class.
     class_embeds: Option<u32>,
+    /// On a CPU.
+    samples_a_pass: usize,
     device: Device,
     opened: Candle,
 }
@@ -44,7 +47,9 @@ impl UnetDenoiser {
         let opened = device.open()?;
         let network = Unet2d::load(&config, Weights::new(&model.weights, &opened)?)?;
         let [height, width] = config.sample_size;
+        let widest = config.block_out_channels[0] * height * width;
         Ok(Self {
+            samples_a_pass: (PASS / widest).max(1),
             network,
             prediction: model.prediction,
             shape: [config.in_channels, height, width],
@@ -73,7 +78,7 @@ impl UnetDenoiser {
         let labels = labels.as_deref();
         let out = if self.device == Device::Cpu {
             let group = x.samples().div_ceil(rayon::current_num_threads());
-            let group = group.min(SAMPLES_A_PASS);
+            let group = group.min(self.samples_a_pass);
             let mut out = vec![0.0; x.data().len()];
             out.par_chunks_mut(group * size)
                 .zip(x.data().par_chunks(group * size))

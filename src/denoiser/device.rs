@@ -7,10 +7,6 @@ use candle_core::Device as Candle;
 use std::fmt;
 use std::str::FromStr;
 
-/// Multiplications from which a single product of matrices is worth several threads. Samples share the threads before that,
-/// and products split among threads that are busy with other samples cost a quarter more.
-const THREADED_PRODUCT: usize = 1 << 24;
-
 /// A device by name: `cpu`, `cuda:0`, `metal:0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Device {
@@ -32,10 +28,7 @@ impl Device {
             })
         };
         let opened = match self {
-            Self::Cpu => {
-                gemm::set_threading_threshold(THREADED_PRODUCT);
-                Ok(Candle::Cpu)
-            }
+            Self::Cpu => Ok(Candle::Cpu),
             Self::Cuda(index) => {
                 built("cuda", cfg!(feature = "cuda"))?;
                 Candle::new_cuda(index)

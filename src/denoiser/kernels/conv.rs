@@ -3,11 +3,11 @@
 //! A stretch of output rows at a time, so that the columns stay in the cache whatever the image's size. Kernels are 3x3 or 1x1;
 //! the latter need no columns.
 
+use super::product::{Matrix, product};
 use super::winograd::{self, Winograd};
 use super::{floats, vector};
 use crate::denoiser::LoadError;
 use crate::denoiser::weights::Scope;
-use candle_core::backend::BackendStorage as _;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use std::ops::Range;
 
@@ -198,30 +198,49 @@ impl CustomOp3 for Geometry {
         let (rows, row) = (side(height), side(width));
         let depth = self.channels * self.kernel * self.kernel;
         let tile = (COLUMNS / (depth * row)).clamp(1, rows);
-        let mut out = Vec::new();
-        for sample in 0..samples {
-            let start = out.len();
+        let plane = rows * row;
+        let weight = Matrix {
+            data: floats(weight, weight_layout)?,
+            row: depth,
+            column: 1,
+        };
+        let mut out = vec![0.0; samples * self.outputs * plane];
+        for (sample, out) in out.chunks_exact_mut(self.outputs * plane).enumerate() {
             for first in (0..rows).step_by(tile) {
-                let count = tile.min(rows - first);
-                let pixels = count * row;
-                let shape = (1, self.outputs, pixels, depth);
-                let product = if self.kernel == 1 {
-                    let offset =
-                        x_layout.start_offset() + sample * depth * rows * row + first * row;
-                    let layout = Layout::new((depth, pixels).into(), vec![rows * row, 1], offset);
-                    weight.matmul(x, shape, weight_layout, &layout)?
+                let tile = first..(first + tile).min(rows);
+                let pixels = tile.len() * row;
+                let shape = (self.outputs, pixels, depth);
+                let out = &mut out[first * row..];
+                if self.kernel == 1 {
+                    let data = &image.x[sample * depth * plane + first * row..];
+                    product(
+                        weight,
+                        Matrix {
+                            data,
+                            row: plane,
+                            column: 1,
+                        },
+                        shape,
+                        out,
+                        plane,
+                    );
                 } else {
-                    let columns = self.columns(&image, sample, first..first + count, row);
-                    let layout = Layout::contiguous((depth, pixels));
-                    weight.matmul(&CpuStorage::F32(columns), shape, weight_layout, &layout)?
-                };
-                let CpuStorage::F32(product) = product else {
-                    unreachable!("f32 times f32 is f32");
-                };
-                place(&mut out, start, product, (first * row, pixels, rows * row));
+                    let data = &self.columns(&image, sample, tile, row)[..];
+                    product(
+                        weight,
+                        Matrix {
+                            data,
+                            row: pixels,
+                            column: 1,
+                        },
+                        shape,
+                        out,
+                        plane,
+                    );
+                }
             }
             let biases = bias[sample * self.outputs % bias.len()..].iter();
-            for (plane, &bias) in out[start..].chunks_exact_mut(rows * row).zip(biases) {
+            for (plane, &bias) in out.chunks_exact_mut(plane).zip(biases) {
                 vector::shift(plane, bias);
             }
         }
@@ -229,30 +248,6 @@ impl CustomOp3 for Geometry {
             CpuStorage::F32(out),
             (samples, self.outputs, rows, row).into(),
         ))
-    }
-}
-
-/// Puts a product of `pixels` a channel at pixel `first` of the planes from `start` on; a product that is the whole output becomes it.
-fn place(
-    out: &mut Vec<f32>,
-    start: usize,
-    product: Vec<f32>,
-    (first, pixels, plane): (usize, usize, usize),
-) {
-    if pixels == plane {
-        if out.is_empty() {
-            *out = product;
-        } else {
-            out.extend(product);
-        }
-        return;
-    }
-    if first == 0 {
-        out.resize(start + product.len() / pixels * plane, 0.0);
-    }
-    let planes = out[start..].chunks_exact_mut(plane);
-    for (plane, product) in planes.zip(product.chunks_exact(pixels)) {
-        plane[first..first + pixels].copy_from_slice(product);
     }
 }
 

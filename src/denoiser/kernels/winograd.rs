@@ -4,8 +4,8 @@
 //! `m_0 + m_1 + m_2` and `m_1 - m_2 - m_3`, where `U` are the kernel's rows `g` as `g_0, (g_0 + g_1 + g_2) / 2,
 //! (g_0 - g_1 + g_2) / 2, g_2`. Along a row the three taps stay a plain product, so that everything is sums of whole rows.
 
+use super::product::{self, Matrix};
 use super::{floats, vector};
-use candle_core::backend::BackendStorage as _;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use std::ops::Range;
 
@@ -61,8 +61,10 @@ impl CustomOp3 for Winograd {
         let (x, bias) = (floats(x, x_layout)?, floats(bias, bias_layout)?);
         let (depth, plane) = (3 * self.channels, height * width);
         let mut out = vec![0.0; samples * self.outputs * plane];
+        let weight = floats(weight, weight_layout)?;
         let pairs = height / 2;
         let tile = (COLUMNS / (PRODUCTS * depth * width)).clamp(1, pairs);
+        let mut products = vec![0.0; PRODUCTS * self.outputs * tile * width];
         let sizes = (self.channels * plane, self.outputs * plane);
         let both = x.chunks_exact(sizes.0).zip(out.chunks_exact_mut(sizes.1));
         for (sample, (x, out)) in both.enumerate() {
@@ -70,15 +72,21 @@ impl CustomOp3 for Winograd {
             for first in (0..pairs).step_by(tile) {
                 let pairs = first..(first + tile).min(pairs);
                 let pixels = pairs.len() * width;
-                let columns = CpuStorage::F32(columns(x, (height, width), &pairs));
-                let shape = (PRODUCTS, self.outputs, pixels, depth);
-                let layout = Layout::contiguous((PRODUCTS, depth, pixels));
-                let products = weight.matmul(&columns, shape, weight_layout, &layout)?;
-                let products = products.as_slice::<f32>()?;
-                let (quarter, rows) = (products.len() / PRODUCTS, 2 * first * width);
+                let columns = columns(x, (height, width), &pairs);
+                let quarter = self.outputs * pixels;
+                for (j, out) in products[..PRODUCTS * quarter]
+                    .chunks_exact_mut(quarter)
+                    .enumerate()
+                {
+                    let shape = (self.outputs, pixels, depth);
+                    let weight = part(weight, j, self.outputs, depth);
+                    product::product(weight, part(&columns, j, depth, pixels), shape, out, pixels);
+                }
+                let rows = 2 * first * width;
                 for (channel, plane) in out.chunks_exact_mut(plane).enumerate() {
-                    let product = |j: usize| &products[j * quarter + channel * pixels..][..pixels];
-                    let products = [product(0), product(1), product(2), product(3)];
+                    let channel_of =
+                        |j: usize| &products[j * quarter + channel * pixels..][..pixels];
+                    let products = [0, 1, 2, 3].map(channel_of);
                     let plane = &mut plane[rows..rows + 2 * pixels];
                     vector::join_rows(products, plane, width, bias[channel]);
                 }
@@ -121,6 +129,15 @@ fn columns(x: &[f32], (height, width): (usize, usize), pairs: &Range<usize>) -> 
         }
     }
     columns
+}
+
+/// The `j`-th of the matrices, each of `rows` rows of `row` numbers, that follow one another.
+fn part(data: &[f32], j: usize, rows: usize, row: usize) -> Matrix<'_> {
+    Matrix {
+        data: &data[j * rows * row..],
+        row,
+        column: 1,
+    }
 }
 
 /// Zero for the first number of every `row`.

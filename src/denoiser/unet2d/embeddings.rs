@@ -2,7 +2,7 @@
 
 use super::config::Unet2dConfig;
 use crate::denoiser::LoadError;
-use crate::denoiser::kernels::silu;
+use crate::denoiser::kernels::{matmul, silu};
 use crate::denoiser::weights::Scope;
 use candle_core::{Device, Result, Tensor};
 
@@ -32,8 +32,7 @@ impl Linear {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (outputs, inputs) = self.weight.dims2()?;
         let weight = self.weight.expand((x.dim(0)?, outputs, inputs))?;
-        weight
-            .matmul(&x.unsqueeze(2)?)?
+        matmul(&weight, &x.unsqueeze(2)?)?
             .squeeze(2)?
             .broadcast_add(&self.bias)
     }

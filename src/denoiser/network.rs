@@ -1,16 +1,20 @@
-//! A UNet as a denoiser: its output, whatever it predicts, as the clean image.
+//! A `UNet2DModel` as a denoiser: its output, whatever it predicts, as the clean image.
 //!
-//! On a CPU every sample is a pass of its own and the samples share the threads of the caller's rayon pool, so that a sample's
-//! bits depend neither on the threads nor on what else is in the batch; a GPU takes the batch whole.
+//! On a CPU the batch is split over the threads of the caller's rayon pool, a few samples a pass; every kernel treats a sample by
+//! itself, so its bits depend neither on the threads nor on what else is in the batch. A GPU takes the batch whole.
 
 use super::folder::ModelFolder;
 use super::unet2d::{Unet2d, Unet2dConfig};
 use super::weights::Weights;
 use super::{Batch, Conditioning, Denoiser, DenoiserError, Device, LoadError};
 use crate::schedule::Prediction;
-use crate::solver::Level;
+use crate::solver::{Level, prediction};
 use candle_core::{Device as Candle, Tensor};
 use rayon::prelude::*;
+
+/// Numbers of the widest activation that go through a CPU's network together, 128 KiB: small samples share a pass, so that weights
+/// stay in the cache from one to the next; large ones go alone, so that activations do.
+const PASS: usize = 1 << 15;
 
 /// A `UNet2DModel` on a device.
 pub struct UnetDenoiser {
@@ -19,6 +23,8 @@ pub struct UnetDenoiser {
     shape: [usize; 3],
     /// Rows of the class embedding: the labels, and last the null class.
     class_embeds: Option<u32>,
+    /// On a CPU.
+    samples_a_pass: usize,
     device: Device,
     opened: Candle,
 }
@@ -41,7 +47,9 @@ impl UnetDenoiser {
         let opened = device.open()?;
         let network = Unet2d::load(&config, Weights::new(&model.weights, &opened)?)?;
         let [height, width] = config.sample_size;
+        let widest = config.block_out_channels[0] * height * width;
         Ok(Self {
+            samples_a_pass: (PASS / widest).max(1),
             network,
             prediction: model.prediction,
             shape: [config.in_channels, height, width],
@@ -75,14 +83,17 @@ impl UnetDenoiser {
         let labels = self.labels(conditioning, x.samples())?;
         let labels = labels.as_deref();
         let out = if self.device == Device::Cpu {
+            let group = x.samples().div_ceil(rayon::current_num_threads());
+            let group = group.min(self.samples_a_pass);
             let mut out = vec![0.0; x.data().len()];
-            out.par_chunks_exact_mut(size)
-                .zip(x.data().par_chunks_exact(size))
+            out.par_chunks_mut(group * size)
+                .zip(x.data().par_chunks(group * size))
+                .zip(timesteps.par_chunks(group))
                 .enumerate()
-                .try_for_each(|(i, (out, x))| {
-                    let label = labels.map(|labels| &labels[i..=i]);
-                    let answer = self.pass(x, &timesteps[i..=i], label)?;
-                    out.copy_from_slice(&answer);
+                .try_for_each(|(i, ((out, x), timesteps))| {
+                    let first = i * group;
+                    let labels = labels.map(|labels| &labels[first..first + timesteps.len()]);
+                    out.copy_from_slice(&self.pass(x, timesteps, labels)?);
                     Ok(())
                 })
                 .map(|()| out)
@@ -163,12 +174,6 @@ impl Denoiser for UnetDenoiser {
         conditioning: &Conditioning,
     ) -> Result<Batch, DenoiserError> {
         let out = self.predict(x, &vec![level.timestep; x.samples()], conditioning)?;
-        let (of_x, of_out) = match self.prediction {
-            Prediction::Epsilon => (1.0 / level.alpha, -level.sigma / level.alpha),
-            Prediction::VPrediction => (level.alpha, -level.sigma),
-            Prediction::FlowPrediction => (1.0, -level.sigma),
-            Prediction::Sample | Prediction::Edm => return Ok(out),
-        };
-        Ok(crate::solver::Space::combine(&[(of_x, x), (of_out, &out)]))
+        Ok(prediction::clean(self.prediction, &out, x, level))
     }
 }

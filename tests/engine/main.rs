@@ -12,3 +12,4 @@ mod properties;
 mod solver_parity;
 mod solvers;
 mod support;
+mod unet2d;

@@ -77,6 +77,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("moka", &["store"]),
     ("axum", &["http"]),
     ("candle_core", &["denoiser"]),
+    ("gemm", &["denoiser"]),
     ("pulp", &["denoiser"]),
     ("tower_http", &["http"]),
     ("utoipa", &["api", "http"]),

@@ -3,11 +3,13 @@
 //! A stretch of output rows at a time, so that the columns stay in the cache whatever the image's size. Kernels are 3x3 or 1x1;
 //! the latter need no columns.
 
+use super::product::{Matrix, product};
+use super::winograd::{self, Winograd};
 use super::{floats, vector};
 use crate::denoiser::LoadError;
 use crate::denoiser::weights::Scope;
-use candle_core::backend::BackendStorage as _;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use std::ops::Range;
 
 /// Numbers laid out at a time: 1 MiB, about a core's second-level cache.
 const COLUMNS: usize = 1 << 18;
@@ -25,6 +27,8 @@ pub struct Padding {
 pub struct Conv2d {
     /// `[out, in * kernel * kernel]`.
     weight: Tensor,
+    /// The same for [`Winograd`], on a CPU where the kernel keeps the size.
+    transformed: Option<Tensor>,
     /// `[out]`.
     bias: Tensor,
     geometry: Geometry,
@@ -83,6 +87,7 @@ impl Conv2d {
     ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
             weight: scope.tensor("weight", &[outputs, channels])?,
+            transformed: None,
             bias: scope.tensor("bias", &[outputs])?,
             geometry: Geometry {
                 channels,
@@ -107,6 +112,9 @@ impl Conv2d {
     ) -> std::result::Result<Self, LoadError> {
         let weight = scope.tensor("weight", &[outputs, channels, kernel, kernel])?;
         Ok(Self {
+            transformed: (weight.device().is_cpu() && kernel == 3 && stride == 1)
+                .then(|| winograd::transformed(&weight))
+                .transpose()?,
             weight: weight.flatten_from(1)?,
             bias: scope.tensor("bias", &[outputs])?,
             geometry: Geometry {
@@ -131,9 +139,17 @@ impl Conv2d {
 
     fn apply(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         if x.device().is_cpu() {
-            return x
-                .contiguous()?
-                .apply_op3_no_bwd(&self.weight, bias, &self.geometry);
+            let x = x.contiguous()?;
+            let (_, _, height, width) = x.dims4()?;
+            if let Some(weight) = &self.transformed
+                && winograd::suits(height, width)
+            {
+                let Geometry {
+                    channels, outputs, ..
+                } = self.geometry;
+                return x.apply_op3_no_bwd(weight, bias, &Winograd { channels, outputs });
+            }
+            return x.apply_op3_no_bwd(&self.weight, bias, &self.geometry);
         }
         let Geometry {
             channels,
@@ -182,30 +198,49 @@ impl CustomOp3 for Geometry {
         let (rows, row) = (side(height), side(width));
         let depth = self.channels * self.kernel * self.kernel;
         let tile = (COLUMNS / (depth * row)).clamp(1, rows);
-        let mut out = Vec::new();
-        for sample in 0..samples {
-            let start = out.len();
+        let plane = rows * row;
+        let weight = Matrix {
+            data: floats(weight, weight_layout)?,
+            row: depth,
+            column: 1,
+        };
+        let mut out = vec![0.0; samples * self.outputs * plane];
+        for (sample, out) in out.chunks_exact_mut(self.outputs * plane).enumerate() {
             for first in (0..rows).step_by(tile) {
-                let count = tile.min(rows - first);
-                let pixels = count * row;
-                let shape = (1, self.outputs, pixels, depth);
-                let product = if self.kernel == 1 {
-                    let offset =
-                        x_layout.start_offset() + sample * depth * rows * row + first * row;
-                    let layout = Layout::new((depth, pixels).into(), vec![rows * row, 1], offset);
-                    weight.matmul(x, shape, weight_layout, &layout)?
+                let tile = first..(first + tile).min(rows);
+                let pixels = tile.len() * row;
+                let shape = (self.outputs, pixels, depth);
+                let out = &mut out[first * row..];
+                if self.kernel == 1 {
+                    let data = &image.x[sample * depth * plane + first * row..];
+                    product(
+                        weight,
+                        Matrix {
+                            data,
+                            row: plane,
+                            column: 1,
+                        },
+                        shape,
+                        out,
+                        plane,
+                    );
                 } else {
-                    let columns = self.columns(&image, sample, first..first + count, row);
-                    let layout = Layout::contiguous((depth, pixels));
-                    weight.matmul(&CpuStorage::F32(columns), shape, weight_layout, &layout)?
-                };
-                let CpuStorage::F32(product) = product else {
-                    unreachable!("f32 times f32 is f32");
-                };
-                place(&mut out, start, product, (first * row, pixels, rows * row));
+                    let data = &self.columns(&image, sample, tile, row)[..];
+                    product(
+                        weight,
+                        Matrix {
+                            data,
+                            row: pixels,
+                            column: 1,
+                        },
+                        shape,
+                        out,
+                        plane,
+                    );
+                }
             }
             let biases = bias[sample * self.outputs % bias.len()..].iter();
-            for (plane, &bias) in out[start..].chunks_exact_mut(rows * row).zip(biases) {
+            for (plane, &bias) in out.chunks_exact_mut(plane).zip(biases) {
                 vector::shift(plane, bias);
             }
         }
@@ -213,30 +248,6 @@ impl CustomOp3 for Geometry {
             CpuStorage::F32(out),
             (samples, self.outputs, rows, row).into(),
         ))
-    }
-}
-
-/// Puts a product of `pixels` a channel at pixel `first` of the planes from `start` on; a product that is the whole output becomes it.
-fn place(
-    out: &mut Vec<f32>,
-    start: usize,
-    product: Vec<f32>,
-    (first, pixels, plane): (usize, usize, usize),
-) {
-    if pixels == plane {
-        if out.is_empty() {
-            *out = product;
-        } else {
-            out.extend(product);
-        }
-        return;
-    }
-    if first == 0 {
-        out.resize(start + product.len() / pixels * plane, 0.0);
-    }
-    let planes = out[start..].chunks_exact_mut(plane);
-    for (plane, product) in planes.zip(product.chunks_exact(pixels)) {
-        plane[first..first + pixels].copy_from_slice(product);
     }
 }
 
@@ -248,94 +259,88 @@ struct Image<'a> {
 
 impl Geometry {
     /// The columns of output rows `rows`, each of `row` pixels: `[in * kernel * kernel, pixels]`.
-    fn columns(
-        &self,
-        image: &Image,
-        sample: usize,
-        rows: std::ops::Range<usize>,
-        row: usize,
-    ) -> Vec<f32> {
+    fn columns(&self, image: &Image, sample: usize, rows: Range<usize>, row: usize) -> Vec<f32> {
         let plane = image.height * image.width;
-        let planes = image
-            .x
-            .chunks_exact(plane)
-            .skip(sample * self.channels)
-            .take(self.channels);
-        let taps = self.kernel * self.kernel;
-        let pixels = rows.len() * row;
-        let mut columns = vec![0.0; self.channels * taps * pixels];
-        let mut left = columns.chunks_exact_mut(pixels);
-        for plane in planes {
-            for tap in 0..taps {
-                let (dy, dx) = (tap / self.kernel, tap % self.kernel);
-                let out = left.next().expect("one stretch a tap");
-                if self.stride == 1 && row == image.width {
-                    self.shifted(plane, image, (rows.start, dy, dx), out);
-                } else {
-                    self.strided(plane, image, (rows.start, dy, dx), out, row);
+        let planes = image.x.chunks_exact(plane).skip(sample * self.channels);
+        let mut columns =
+            Vec::with_capacity(self.channels * self.kernel * self.kernel * rows.len() * row);
+        for plane in planes.take(self.channels) {
+            for dy in 0..self.kernel {
+                for dx in 0..self.kernel {
+                    let tap = Tap {
+                        dy,
+                        dx,
+                        rows: rows.clone(),
+                        row,
+                    };
+                    if self.stride == 1 {
+                        self.shifted(plane, &tap, &mut columns);
+                    } else {
+                        self.strided(plane, image.width, &tap, &mut columns);
+                    }
                 }
             }
         }
         columns
     }
 
-    /// One tap where the output is as wide as the image: the plane, moved, with what came around the edges cleared.
-    fn shifted(
-        &self,
-        plane: &[f32],
-        image: &Image,
-        (first, dy, dx): (usize, usize, usize),
-        out: &mut [f32],
-    ) {
-        let width = image.width as isize;
-        let right = dx as isize - self.padding.before as isize;
-        let from = (first + dy) as isize * width - self.padding.before as isize * width + right;
-        let (low, high) = (
-            from.max(0),
-            (from + out.len() as isize).min(plane.len() as isize),
-        );
-        if low < high {
-            let to = (low - from) as usize;
-            let source = &plane[low as usize..high as usize];
-            out[to..to + source.len()].copy_from_slice(source);
+    /// One tap of a kernel that keeps the size: the plane, moved, with what came around the edges cleared.
+    fn shifted(&self, plane: &[f32], tap: &Tap, columns: &mut Vec<f32>) {
+        let start = columns.len();
+        let end = start + tap.rows.len() * tap.row;
+        let before = self.padding.before * (tap.row + 1);
+        let first = (tap.rows.start + tap.dy) * tap.row + tap.dx;
+        let skip = before.saturating_sub(first).min(end - start);
+        columns.resize(start + skip, 0.0);
+        let from = (first + skip - before).min(plane.len());
+        let to = (from + end - start - skip).min(plane.len());
+        columns.extend_from_slice(&plane[from..to]);
+        columns.resize(end, 0.0);
+        for edge in 0..self.padding.before.saturating_sub(tap.dx) {
+            clear(&mut columns[start + edge..], tap.row);
         }
-        for row in out.chunks_exact_mut(image.width) {
-            if right < 0 {
-                row[..right.unsigned_abs().min(image.width)].fill(0.0);
-            } else {
-                row[image.width.saturating_sub(right as usize)..].fill(0.0);
-            }
+        for edge in 1..=tap.dx.saturating_sub(self.padding.before) {
+            clear(&mut columns[start + tap.row - edge..], tap.row);
         }
     }
 
     /// One tap at any stride.
-    fn strided(
-        &self,
-        plane: &[f32],
-        image: &Image,
-        (first, dy, dx): (usize, usize, usize),
-        out: &mut [f32],
-        row: usize,
-    ) {
-        for (y, out) in out.chunks_exact_mut(row).enumerate() {
-            let y = (first + y) * self.stride + dy;
-            let Some(source) = y
-                .checked_sub(self.padding.before)
-                .and_then(|y| plane.chunks_exact(image.width).nth(y))
-            else {
-                continue;
-            };
-            // The first pixel whose tap is inside the image.
-            let skip = self.padding.before.saturating_sub(dx).div_ceil(self.stride);
-            let start = skip * self.stride + dx - self.padding.before;
-            let inside = source.get(start..).unwrap_or(&[]);
-            for (out, &x) in out
-                .iter_mut()
-                .skip(skip)
-                .zip(inside.iter().step_by(self.stride))
-            {
-                *out = x;
+    fn strided(&self, plane: &[f32], width: usize, tap: &Tap, columns: &mut Vec<f32>) {
+        // The first pixel whose tap is inside the image, and where it is.
+        let skip = self
+            .padding
+            .before
+            .saturating_sub(tap.dx)
+            .div_ceil(self.stride);
+        let start = skip * self.stride + tap.dx - self.padding.before;
+        for y in tap.rows.clone() {
+            let end = columns.len() + tap.row;
+            let y = (y * self.stride + tap.dy).checked_sub(self.padding.before);
+            if let Some(source) = y.and_then(|y| plane.chunks_exact(width).nth(y)) {
+                columns.resize(columns.len() + skip, 0.0);
+                let inside = source
+                    .get(start..)
+                    .unwrap_or(&[])
+                    .iter()
+                    .step_by(self.stride);
+                columns.extend(inside.take(tap.row - skip));
             }
+            columns.resize(end, 0.0);
         }
+    }
+}
+
+/// A position in the kernel, and the output rows it is wanted for, each of `row` pixels.
+struct Tap {
+    dy: usize,
+    dx: usize,
+    rows: Range<usize>,
+    row: usize,
+}
+
+/// Zero for the first number of every `row`.
+fn clear(numbers: &mut [f32], row: usize) {
+    for number in numbers.iter_mut().step_by(row) {
+        *number = 0.0;
     }
 }

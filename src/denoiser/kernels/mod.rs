@@ -7,11 +7,14 @@
 mod activation;
 mod conv;
 mod norm;
+mod product;
 mod vector;
+mod winograd;
 
 pub use activation::{silu, softmax};
 pub use conv::{Conv2d, Padding};
 pub use norm::GroupNorm;
+pub use product::matmul;
 
 use candle_core::{CpuStorage, Error, Layout, Result};
 

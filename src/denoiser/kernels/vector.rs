@@ -3,6 +3,11 @@
 //! Plain loops in a form that compilers vectorise: no fused multiply-add, and sums in a fixed number of lanes, so that the bits
 //! are the same on every CPU.
 
+#![expect(
+    clippy::inline_always,
+    reason = "code that is not inlined into a dispatch is not compiled for its vector units"
+)]
+
 use pulp::Arch;
 
 /// Partial sums that are kept side by side.
@@ -74,6 +79,26 @@ pub fn shift(x: &mut [f32], by: f32) {
         || {
             for x in x {
                 *x += by;
+            }
+        },
+    );
+}
+
+/// Pairs of rows from four products: `m_0 + m_1 + m_2` and `m_1 - m_2 - m_3`, each plus a constant.
+pub fn join_rows(products: [&[f32]; 4], out: &mut [f32], width: usize, constant: f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let [m0, m1, m2, m3] = products.map(|product| product.chunks_exact(width));
+            let rows = m0.zip(m1).zip(m2.zip(m3));
+            for (pair, ((m0, m1), (m2, m3))) in out.chunks_exact_mut(2 * width).zip(rows) {
+                let (top, bottom) = pair.split_at_mut(width);
+                for ((out, m0), (m1, m2)) in top.iter_mut().zip(m0).zip(m1.iter().zip(m2)) {
+                    *out = m0 + m1 + m2 + constant;
+                }
+                for ((out, m3), (m1, m2)) in bottom.iter_mut().zip(m3).zip(m1.iter().zip(m2)) {
+                    *out = m1 - m2 - m3 + constant;
+                }
             }
         },
     );

@@ -2,16 +2,16 @@
 
 use super::config::Unet2dConfig;
 use crate::denoiser::LoadError;
-use crate::denoiser::kernels::silu;
+use crate::denoiser::kernels::{matmul, silu};
 use crate::denoiser::weights::Scope;
 use candle_core::{Device, Result, Tensor};
 
 /// `ln(10000)`, of the longest period.
-const LN_PERIOD: f32 = 9.210_340;
+const LN_PERIOD: f32 = 9.210_34;
 
-/// A layer `x weight^T + bias`.
+/// A layer `weight x + bias`.
 pub struct Linear {
-    /// `[in, out]`, a view of the stored `[out, in]`.
+    /// `[out, in]`.
     weight: Tensor,
     bias: Tensor,
 }
@@ -23,14 +23,18 @@ impl Linear {
         outputs: usize,
     ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
-            weight: scope.tensor("weight", &[outputs, inputs])?.t()?,
+            weight: scope.tensor("weight", &[outputs, inputs])?,
             bias: scope.tensor("bias", &[outputs])?,
         })
     }
 
-    /// `[b, in]` to `[b, out]`.
+    /// `[b, in]` to `[b, out]`, by one product a sample, whose bits no other sample has a part in.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.matmul(&self.weight)?.broadcast_add(&self.bias)
+        let (outputs, inputs) = self.weight.dims2()?;
+        let weight = self.weight.expand((x.dim(0)?, outputs, inputs))?;
+        matmul(&weight, &x.unsqueeze(2)?)?
+            .squeeze(2)?
+            .broadcast_add(&self.bias)
     }
 }
 

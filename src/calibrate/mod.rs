@@ -241,8 +241,8 @@ fn screened<'a>(
     training: &SampleSet,
     starts: &'a [Candidate],
 ) -> Result<Vec<&'a Candidate>, CalibrateError> {
-    let set = training.first(training.len().div_ceil(SCREENED));
-    let targets = teacher.targets.first(set.len());
+    let few = 0..training.len().div_ceil(SCREENED);
+    let (set, targets) = (training.slice(few.clone()), teacher.targets.slice(few));
     let mut scored = Vec::with_capacity(starts.len());
     for start in starts {
         let samples = bench.run(start.solver, &start.schedule, &set)?;
@@ -287,6 +287,9 @@ fn refined(
     let mut found = Vec::with_capacity(chosen.len());
     for (i, start) in chosen.iter().enumerate() {
         let share = settings.budget.saturating_sub(spent) / (chosen.len() - i);
+        if share == 0 {
+            continue;
+        }
         let (noise, terminal) = (bench.noise, start.schedule.terminal());
         let mut residuals = |lambdas: &[f64]| -> Result<Batch, CalibrateError> {
             let schedule = Schedule::from_lambdas(noise, lambdas.to_vec(), terminal)?;

@@ -7,10 +7,14 @@ use super::{CalibrateError, Phase, Progress};
 use crate::denoiser::{Batch, Conditioning, Denoiser};
 use crate::schedule::{NoiseSchedule, Schedule};
 use crate::solver::{self, BrownianTree, Level, Solver, Space};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Stream of a sample's starting noise; its random path uses those that number the nodes of a tree.
 const START: u64 = u64::MAX;
+
+/// Samples in one call of the denoiser at most: bounds memory, and the time until a calibration hears that it should stop.
+const BATCH: usize = 64;
 
 /// A denoiser at work for one calibration: counts what it evaluates, tells how far it is, and stops when asked to.
 pub(super) struct Bench<'a> {
@@ -58,15 +62,17 @@ impl SampleSet {
         self.noise.samples()
     }
 
-    /// The first `count` of them.
-    pub fn first(&self, count: usize) -> Self {
+    /// Some of them.
+    pub fn slice(&self, samples: Range<usize>) -> Self {
         Self {
-            noise: self.noise.first(count),
+            noise: self.noise.slice(samples.clone()),
             conditioning: match &self.conditioning {
                 Conditioning::None => Conditioning::None,
-                Conditioning::Classes(labels) => Conditioning::Classes(labels[..count].to_vec()),
+                Conditioning::Classes(labels) => {
+                    Conditioning::Classes(labels[samples.clone()].to_vec())
+                }
             },
-            seeds: self.seeds[..count].to_vec(),
+            seeds: self.seeds[samples].to_vec(),
         }
     }
 }
@@ -111,6 +117,19 @@ impl<'a> Bench<'a> {
 
     /// Samples at the end of a schedule.
     pub fn run(
+        &mut self,
+        solver: Solver,
+        schedule: &Schedule,
+        set: &SampleSet,
+    ) -> Result<Batch, CalibrateError> {
+        let batches = (0..set.len()).step_by(BATCH).map(|first| {
+            let batch = set.slice(first..set.len().min(first + BATCH));
+            self.run_batch(solver, schedule, &batch)
+        });
+        Ok(Batch::concat(&batches.collect::<Result<Vec<_>, _>>()?))
+    }
+
+    fn run_batch(
         &mut self,
         solver: Solver,
         schedule: &Schedule,

@@ -4,7 +4,7 @@ use super::denoisers::DenoiserArgs;
 use super::progress::ProgressLine;
 use super::request::RequestArgs;
 use super::table;
-use crate::api::{Comparison, Invalid, EffectiveSolver, GivenSigmas, SolverVariant};
+use crate::api::{Comparison, EffectiveSolver, GivenSigmas, Invalid, SolverVariant};
 use crate::optimize::compare::{compare, given_lambdas};
 use crate::plot;
 use crate::schedule::Terminal;

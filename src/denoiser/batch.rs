@@ -1,6 +1,7 @@
 //! Samples side by side in the host's memory: the state a sampler moves when a denoiser is in the loop.
 
 use crate::solver::Space;
+use std::ops::Range;
 
 /// `samples` samples of `size` numbers each, one after another.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,13 +41,26 @@ impl Batch {
         self.data.len() / self.samples
     }
 
-    /// The first `count` samples.
+    /// Some of the samples.
     ///
     /// # Panics
-    /// When there are fewer, or for none.
+    /// When there are not that many, or for none.
     #[must_use]
-    pub fn first(&self, count: usize) -> Self {
-        Self::new(self.data[..count * self.size()].to_vec(), count)
+    pub fn slice(&self, samples: Range<usize>) -> Self {
+        let size = self.size();
+        let data = self.data[samples.start * size..samples.end * size].to_vec();
+        Self::new(data, samples.len())
+    }
+
+    /// All samples of several batches, in their order.
+    ///
+    /// # Panics
+    /// Without any.
+    #[must_use]
+    pub fn concat(batches: &[Self]) -> Self {
+        let data = batches.iter().flat_map(|batch| &batch.data).copied();
+        let samples = batches.iter().map(Self::samples).sum();
+        Self::new(data.collect(), samples)
     }
 
     /// The samples, each a slice in the denoiser's shape, row by row.

@@ -4,7 +4,10 @@ use super::App;
 use super::extract::{Path, Query};
 use super::page::Page;
 use super::problem::Problem;
-use crate::api::{InvalidField, OptimizeRequest, ScheduleDocument, ScheduleList, ScheduleSummary};
+use crate::api::{
+    CalibrateFields, InvalidField, OptimizeRequest, ScheduleDocument, ScheduleList, ScheduleSummary,
+};
+use crate::schedule::families;
 use crate::store::memo::Entry;
 use crate::store::{JobOutcome, ScheduleFilter, ScheduleRecord};
 use axum::body::Bytes;
@@ -13,18 +16,40 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::sync::Arc;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 const REVALIDATE: &str = "no-cache";
 
-/// The schedule of the all-defaults request for a model, solver and NFE.
+/// Which answer stands for a model, solver and NFE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The calibration with default settings on the model's present weights where there is one, else the proxy's schedule.
+    #[default]
+    Best,
+    /// The search on the noise schedule alone.
+    Proxy,
+    /// The calibration with default settings on the model's present weights.
+    Calibrated,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct KeyQuery {
+    #[serde(default)]
+    #[param(inline)]
+    source: Source,
+}
+
+/// The schedule of the all-defaults request for a model, solver and NFE, calibrated where that was asked for.
 #[utoipa::path(
     get,
     path = "/v1/schedules/{model}/{solver}/{nfe}",
     params(
+        KeyQuery,
         ("model" = String, Path, description = "Model id", example = "sd-v2.1"),
-        ("solver" = String, Path, description = "ddim (or euler), unipc, dpmpp_2m", example = "unipc"),
+        ("solver" = String, Path, description = "A solver's name", example = "unipc"),
         ("nfe" = u16, Path, description = "Denoiser evaluations", example = 5),
         ("If-None-Match" = Option<String>, Header, description = "Entity tag of a schedule you have"),
     ),
@@ -37,29 +62,68 @@ const REVALIDATE: &str = "no-cache";
 pub async fn by_key(
     State(app): State<App>,
     Path((model, solver, nfe)): Path<(String, String, String)>,
+    Query(query): Query<KeyQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let key = format!("key/{model}/{solver}/{nfe}");
+    let key = format!("key/{:?}/{model}/{solver}/{nfe}", query.source);
     if let Some(entry) = app.memo.get(&key) {
         metrics::counter!("fewstep_cache_hits_total", "source" => "memory").increment(1);
         return Ok(answer(&entry, REVALIDATE, &headers));
     }
-    let request = default_request(&model, &solver, &nfe)?;
-    let effective = app.effective(&request).await.map_err(Problem::in_path)?;
-    let digest = effective.digest();
-    let job = app.store.job_of_digest(digest.as_str()).await?;
-    let Some(JobOutcome::Succeeded { schedule }) = job.and_then(|job| job.outcome) else {
-        return Err(Problem::not_found(format!(
-            "this schedule has not been asked for yet: POST {{\"model\": \"{model}\", \"solver\": \"{}\", \"nfe\": {}}} to \
-             /v1/jobs",
+    let proxy = default_request(&model, &solver, &nfe)?;
+    let calibrated = OptimizeRequest {
+        calibrate: Some(CalibrateFields::default()),
+        ..proxy.clone()
+    };
+    let asked = match query.source {
+        Source::Proxy => vec![proxy],
+        Source::Calibrated => vec![calibrated],
+        // Without a denoiser there is nothing to prefer.
+        Source::Best if app.describe(&model).await?.is_none() => vec![proxy],
+        Source::Best => vec![calibrated, proxy],
+    };
+    let mut missing = None;
+    for (i, request) in asked.iter().enumerate() {
+        match app.default_answer(request).await {
+            Ok(schedule) => {
+                metrics::counter!("fewstep_cache_hits_total", "source" => "store").increment(1);
+                let entry = entry_of(schedule);
+                // A better answer may come yet, and weights under the models root may change.
+                if i == 0 && families::find(&model).is_some() {
+                    app.memo.put(key, entry.clone());
+                }
+                return Ok(answer(&entry, REVALIDATE, &headers));
+            }
+            Err(problem) => missing = Some(problem),
+        }
+    }
+    Err(missing.unwrap_or_else(|| Problem::not_found("there is no such schedule")))
+}
+
+impl App {
+    /// The stored answer to a default request, or how to ask for it.
+    async fn default_answer(&self, request: &OptimizeRequest) -> Result<ScheduleRecord, Problem> {
+        let effective = self.effective(request).await.map_err(Problem::in_path)?;
+        let job = self
+            .store
+            .job_of_digest(effective.digest().as_str())
+            .await?;
+        if let Some(JobOutcome::Succeeded { schedule }) = job.and_then(|job| job.outcome) {
+            return Ok(schedule);
+        }
+        let calibrate = if effective.calibrate.is_some() {
+            ", \"calibrate\": {}"
+        } else {
+            ""
+        };
+        Err(Problem::not_found(format!(
+            "this schedule has not been asked for yet: POST {{\"model\": \"{}\", \"solver\": \"{}\", \"nfe\": {}{calibrate}}} \
+             to /v1/jobs",
+            effective.model,
             effective.solver.name.as_str(),
             effective.nfe.get()
-        )));
-    };
-    metrics::counter!("fewstep_cache_hits_total", "source" => "store").increment(1);
-    let entry = entry_of(schedule);
-    app.memo.put(key, entry.clone());
-    Ok(answer(&entry, REVALIDATE, &headers))
+        )))
+    }
 }
 
 fn default_request(model: &str, solver: &str, nfe: &str) -> Result<OptimizeRequest, Problem> {

@@ -26,7 +26,7 @@ fn published(document: &ScheduleDocument) -> &MeasuredCandidate {
 }
 
 /// Many samples, so that neither the search nor the verdict is left to chance.
-const THOROUGH: &str = r#"{"samples": 256, "validation_samples": 512}"#;
+const THOROUGH: &str = r#"{"samples": 256, "validation_samples": 1024}"#;
 
 #[test]
 fn calibrated_schedules_beat_the_published_ones_and_every_rule_on_unseen_noise() {
@@ -42,7 +42,7 @@ fn calibrated_schedules_beat_the_published_ones_and_every_rule_on_unseen_noise()
                 error.value
             );
             assert_eq!(document.method, MethodName::Calibrated);
-            assert_eq!(error.samples, 512);
+            assert_eq!(error.samples, 1024);
             for other in candidates(&document) {
                 let is_rule = other.refined_from.is_none();
                 assert!(
@@ -59,7 +59,7 @@ fn calibrated_schedules_beat_the_published_ones_and_every_rule_on_unseen_noise()
 fn five_calibrated_evaluations_are_worth_six_by_any_rule() {
     let thorough = serde_json::from_str(THOROUGH).unwrap();
     let five = answer(&request(&json!("unipc"), 5, &thorough));
-    let measured_only = json!({"samples": 16, "validation_samples": 512, "budget": 0});
+    let measured_only = json!({"samples": 16, "validation_samples": 1024, "budget": 0});
     let six = answer(&request(&json!("unipc"), 6, &measured_only));
     let best = candidates(&six)
         .iter()

@@ -451,3 +451,16 @@ fn devices_go_by_name() {
         assert!(error.to_string().contains("--features cuda"), "{error}");
     }
 }
+
+#[test]
+fn the_demo_answers_as_pytorch_does() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let folder = ModelsRoot::new(demo)
+        .unwrap()
+        .open("fashion-mnist")
+        .unwrap();
+    let demo = UnetDenoiser::load(&folder, Device::Cpu).unwrap();
+    assert!(folder.weights.len() <= 4 << 20);
+    let error = distance(&demo, &Golden::open(&golden("fashion-mnist.safetensors")));
+    assert!(error < TOLERANCE, "{error:e} off");
+}

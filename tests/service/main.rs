@@ -1,6 +1,7 @@
 //! The real binary, driven over real sockets and a real command line.
 
 mod bad_input;
+mod calibration;
 mod cluster;
 mod command_line;
 mod databases;

@@ -67,7 +67,7 @@ impl SolverName {
         }
     }
 
-    /// The paper's convention for unipc, and dpmpp_2m like it; everywhere else what every consumer does.
+    /// The paper's convention for unipc, and `dpmpp_2m` like it; everywhere else what every consumer does.
     #[must_use]
     pub fn default_terminal(self) -> Terminal {
         match self {

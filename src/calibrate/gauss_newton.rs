@@ -6,6 +6,7 @@
 //! sample; damping (Levenberg-Marquardt) is in units of the gaps between neighbouring variables.
 
 use crate::denoiser::Batch;
+use crate::solver::Space;
 
 /// A step leaves every gap at least this share of what it was,
 const LEAST_GAP_KEPT: f64 = 0.2;
@@ -55,7 +56,8 @@ pub(super) fn minimise<E>(
         };
         let step = current.step(&at, range, damping);
         let promised = at.value - mean_norm(&current.predict(&at.residuals, &step));
-        if promised < ENOUGH * at.value {
+        // Also where nothing is left to gain, and a step would be none.
+        if promised <= ENOUGH * at.value {
             if current.is_fresh || evaluations + at.variables.len() >= budget {
                 break;
             }
@@ -217,7 +219,6 @@ impl Model {
 
     /// Residuals after a step, by the model.
     fn predict(&self, residuals: &Batch, step: &[f64]) -> Batch {
-        use crate::solver::Space;
         let mut terms = vec![(1.0, residuals)];
         terms.extend(step.iter().copied().zip(&self.columns));
         Batch::combine(&terms)
@@ -225,7 +226,6 @@ impl Model {
 
     /// Broyden's update: the least change of the columns that explains what a step did.
     fn learn(self, step: &[f64], before: &Batch, after: &Batch) -> Self {
-        use crate::solver::Space;
         let surprise = difference(after, &self.predict(before, step), 1.0);
         let length2: f64 = step.iter().map(|s| s * s).sum();
         let columns = self
@@ -242,7 +242,6 @@ impl Model {
 }
 
 fn difference(a: &Batch, b: &Batch, scale: f64) -> Batch {
-    use crate::solver::Space;
     Batch::combine(&[(scale, a), (-scale, b)])
 }
 
@@ -276,19 +275,23 @@ fn within(variables: &[f64], mut step: Vec<f64>, range: Range) -> Vec<f64> {
 fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
     let n = b.len();
     for k in 0..n {
-        for i in k + 1..n {
-            let factor = a[i][k] / a[k][k];
-            for j in k..n {
-                a[i][j] -= factor * a[k][j];
+        let (above, below) = a.split_at_mut(k + 1);
+        let pivot = &above[k];
+        for (i, row) in below.iter_mut().enumerate() {
+            let factor = row[k] / pivot[k];
+            for (entry, p) in row.iter_mut().zip(pivot) {
+                *entry -= factor * p;
             }
-            b[i] -= factor * b[k];
+            b[k + 1 + i] -= factor * b[k];
         }
     }
     for k in (0..n).rev() {
-        for j in k + 1..n {
-            b[k] -= a[k][j] * b[j];
-        }
-        b[k] /= a[k][k];
+        let known: f64 = a[k][k + 1..]
+            .iter()
+            .zip(&b[k + 1..])
+            .map(|(a, x)| a * x)
+            .sum();
+        b[k] = (b[k] - known) / a[k][k];
     }
     b
 }
@@ -304,6 +307,7 @@ mod tests {
     };
 
     /// Two samples of three numbers, curved in three variables, zero at (1, 2, 4).
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of what is minimised")]
     fn curved(v: &[f64]) -> Result<Batch, Infallible> {
         let (a, b, c) = (v[0] - 1.0, v[1] - 2.0, v[2] - 4.0);
         let values = [

@@ -4,10 +4,9 @@ use super::denoisers::DenoiserArgs;
 use super::progress::ProgressLine;
 use super::request::RequestArgs;
 use super::table;
-use crate::api::{Comparison, EffectiveSolver, GivenSigmas, Invalid, SolverVariant};
+use crate::api::{Comparison, GivenSigmas, Invalid};
 use crate::optimize::compare::{compare, given_lambdas};
 use crate::plot;
-use crate::schedule::Terminal;
 use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
@@ -58,7 +57,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let given = given_lambdas(&lists, &effective).map_err(Invalid::from)?;
     let mut line = ProgressLine::start();
     let never = AtomicBool::new(false);
-    let mut comparison = compare(&effective, &given, &models, &never, &mut |progress| {
+    let comparison = compare(&effective, &given, &models, &never, &mut |progress| {
         line.update(progress);
     })?;
     drop(line);
@@ -66,80 +65,37 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     match args.format {
         Format::Svg => write!(out, "{}", plot::comparison(&comparison))?,
         Format::Json => writeln!(out, "{}", serde_json::to_string(&comparison)?)?,
-        Format::Table if effective.calibrate.is_some() => {
-            write!(out, "{}", measured_table(&comparison))?;
-        }
-        Format::Table => {
-            let key = |value: Option<f64>| value.unwrap_or(f64::INFINITY);
-            comparison
-                .rows
-                .sort_by(|a, b| key(a.mep_matched).total_cmp(&key(b.mep_matched)));
-            let rows: Vec<Vec<String>> = comparison
-                .rows
-                .iter()
-                .map(|row| {
-                    vec![
-                        row.name.clone(),
-                        table::number(row.mep_matched, 4),
-                        table::number(row.mep_native, 4),
-                        table::number(row.smallest_gap, 4),
-                        row.sigmas.as_deref().map_or_else(|| "-".to_owned(), levels),
-                    ]
-                })
-                .collect();
-            let header = ["schedule", "matched", "native", "smallest gap", "sigmas"];
-            write!(out, "{}", table::render(&header, &rows))?;
-        }
+        Format::Table => match &comparison.schedule.calibration {
+            Some(calibration) => {
+                write!(out, "{}", table::measured(&calibration.candidates))?;
+            }
+            None => write!(out, "{}", scored(comparison))?,
+        },
     }
     Ok(())
 }
 
-/// What was measured, best first.
-pub(super) fn measured_table(comparison: &Comparison) -> String {
+/// Rows under the proxy, best first.
+fn scored(mut comparison: Comparison) -> String {
+    let key = |value: Option<f64>| value.unwrap_or(f64::INFINITY);
+    comparison
+        .rows
+        .sort_by(|a, b| key(a.mep_matched).total_cmp(&key(b.mep_matched)));
     let rows: Vec<Vec<String>> = comparison
         .rows
         .iter()
         .map(|row| {
-            let error = row.error;
             vec![
                 row.name.clone(),
-                row.solver.map_or_else(String::new, solver),
-                row.terminal.map_or_else(String::new, |t| {
-                    match t {
-                        Terminal::TMin => "t_min",
-                        Terminal::Denoise => "denoise",
-                    }
-                    .to_owned()
-                }),
-                table::number(error.map(|e| e.value), 5),
-                table::number(error.map(|e| e.stderr), 5),
-                table::number(error.map(|e| e.median), 5),
-                row.sigmas.as_deref().map_or_else(|| "-".to_owned(), levels),
+                table::number(row.mep_matched, 4),
+                table::number(row.mep_native, 4),
+                table::number(row.smallest_gap, 4),
+                row.sigmas
+                    .as_deref()
+                    .map_or_else(|| "-".to_owned(), table::levels),
             ]
         })
         .collect();
-    let header = [
-        "schedule", "solver", "terminal", "error", "+-", "median", "sigmas",
-    ];
+    let header = ["schedule", "matched", "native", "smallest gap", "sigmas"];
     table::render(&header, &rows)
-}
-
-/// A solver with the options that set it apart.
-fn solver(solver: EffectiveSolver) -> String {
-    let mut text = solver.name.as_str().to_owned();
-    if let Some(order) = solver.order {
-        text += &format!("-{order}");
-    }
-    if solver.variant == Some(SolverVariant::Bh1) {
-        text += " bh1";
-    }
-    if solver.corrector == Some(false) {
-        text += " predictor";
-    }
-    text
-}
-
-fn levels(sigmas: &[f64]) -> String {
-    let numbers: Vec<String> = sigmas.iter().map(|sigma| format!("{sigma:.3}")).collect();
-    numbers.join(" ")
 }

@@ -74,7 +74,32 @@ fn as_table(document: &ScheduleDocument) -> String {
             ]
         })
         .collect();
-    let baselines: Vec<Vec<String>> = document
+    let points = table::render(&["point", "timestep", "t", "sigma", "lambda"], &points);
+    let subject = format!(
+        "{} {} NFE {}",
+        document.model,
+        table::solver(document.solver),
+        document.nfe.get()
+    );
+    match (&document.error, &document.calibration) {
+        (Some(error), Some(calibration)) => format!(
+            "{subject}: error {:.5} +- {:.5} on {} unseen samples\n\n{points}\neverything measured, best first\n\n{}",
+            error.value,
+            error.stderr,
+            error.samples,
+            table::measured(&calibration.candidates),
+        ),
+        _ => format!(
+            "{subject}: MEP {:.6}, penalty {:.6}\n\n{points}\nrules by the same proxy (matched: between the same ends)\n\n{}",
+            document.fitness.mep,
+            document.fitness.penalty,
+            baselines(document),
+        ),
+    }
+}
+
+fn baselines(document: &ScheduleDocument) -> String {
+    let rows: Vec<Vec<String>> = document
         .baselines
         .iter()
         .map(|baseline| {
@@ -85,16 +110,7 @@ fn as_table(document: &ScheduleDocument) -> String {
             ]
         })
         .collect();
-    format!(
-        "{} {} NFE {}: MEP {:.6}, penalty {:.6}\n\n{}\nrules by the same proxy (matched: between the same ends)\n\n{}",
-        document.model,
-        document.solver.name.as_str(),
-        document.nfe.get(),
-        document.fitness.mep,
-        document.fitness.penalty,
-        table::render(&["point", "timestep", "t", "sigma", "lambda"], &points),
-        table::render(&["rule", "matched", "native"], &baselines),
-    )
+    table::render(&["rule", "matched", "native"], &rows)
 }
 
 fn as_text(document: &ScheduleDocument) -> String {

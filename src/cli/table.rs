@@ -1,5 +1,7 @@
 //! Plain tables: columns of numbers aligned to the right, of text to the left.
 
+use crate::api::{EffectiveSolver, MeasuredCandidate, SolverVariant};
+use crate::schedule::Terminal;
 use clap::ValueEnum;
 
 /// A table for people, or JSON for programs.
@@ -46,4 +48,54 @@ pub fn render(header: &[&str], rows: &[Vec<String>]) -> String {
 /// A number or a dash.
 pub fn number(value: Option<f64>, decimals: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+/// What was measured, one row a schedule.
+pub fn measured(candidates: &[MeasuredCandidate]) -> String {
+    let rows: Vec<Vec<String>> = candidates
+        .iter()
+        .map(|candidate| {
+            let terminal = match candidate.terminal {
+                Terminal::TMin => "t_min",
+                Terminal::Denoise => "denoise",
+            };
+            vec![
+                candidate.name.clone(),
+                solver(candidate.solver),
+                terminal.to_owned(),
+                number(Some(candidate.error.value), 5),
+                number(Some(candidate.error.stderr), 5),
+                number(Some(candidate.error.median), 5),
+                levels(&candidate.sigmas),
+            ]
+        })
+        .collect();
+    let header = [
+        "schedule", "solver", "terminal", "error", "+-", "median", "sigmas",
+    ];
+    render(&header, &rows)
+}
+
+/// A solver with the options that set it apart.
+pub fn solver(solver: EffectiveSolver) -> String {
+    let order = solver
+        .order
+        .map_or_else(String::new, |order| format!("-{order}"));
+    let variant = if solver.variant == Some(SolverVariant::Bh1) {
+        " bh1"
+    } else {
+        ""
+    };
+    let corrector = if solver.corrector == Some(false) {
+        " predictor"
+    } else {
+        ""
+    };
+    format!("{}{order}{variant}{corrector}", solver.name.as_str())
+}
+
+/// Noise levels in a cell.
+pub fn levels(sigmas: &[f64]) -> String {
+    let numbers: Vec<String> = sigmas.iter().map(|sigma| format!("{sigma:.3}")).collect();
+    numbers.join(" ")
 }

@@ -76,7 +76,7 @@ fn searched(
     observe: &mut dyn FnMut(&JobProgress),
 ) -> Result<Answer, OptimizeError> {
     let outcome = hso::search(&problem, stop, |progress| {
-        observe(&JobProgress::from(progress))
+        observe(&JobProgress::from(progress));
     })?;
     let schedule = if effective.snap {
         outcome.schedule.snapped(&problem.noise)?

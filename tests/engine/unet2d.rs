@@ -165,7 +165,8 @@ fn every_prediction_becomes_the_clean_image() {
     for (prediction, of_x, of_out) in [
         ("epsilon", 1.25, -0.75),
         ("v_prediction", 0.8, -0.6),
-        ("flow_prediction", 1.0, -0.6),
+        // noise - x_0; on a flow model's own levels alpha + sigma is 1
+        ("flow_prediction", 1.0 / 1.4, -0.6 / 1.4),
     ] {
         for (&clean, &out) in clean(prediction).data().iter().zip(out.data()) {
             let expected = of_x * 0.5 + of_out * f64::from(out);

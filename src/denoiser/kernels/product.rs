@@ -143,25 +143,23 @@ mod tests {
     }
 
     fn multiplied(threads: usize, (m, n, k): (usize, usize, usize)) -> Vec<f32> {
-        let (a, b) = (matrix(m, k), matrix(k, n));
-        let (a, b) = (
-            Matrix {
-                data: &a,
-                row: k,
-                column: 1,
-            },
-            Matrix {
-                data: &b,
-                row: n,
-                column: 1,
-            },
-        );
+        let (left, right) = (matrix(m, k), matrix(k, n));
+        let left = Matrix {
+            data: &left,
+            row: k,
+            column: 1,
+        };
+        let right = Matrix {
+            data: &right,
+            row: n,
+            column: 1,
+        };
         let mut out = vec![0.0; m * n];
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .unwrap();
-        pool.install(|| product(a, b, (m, n, k), &mut out, n));
+        pool.install(|| product(left, right, (m, n, k), &mut out, n));
         out
     }
 

@@ -61,6 +61,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "jobs",
             "lifecycle",
             "optimize",
+            "plot",
             "schedule",
             "store",
             "telemetry",

@@ -13,7 +13,6 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::{Server, long_request, request};
@@ -25,12 +24,6 @@ const FINAL: [&str; 3] = ["succeeded", "failed", "canceled"];
 
 /// Every acknowledged job by its id: as it was when it was first seen to have ended.
 type Ledger = Arc<Mutex<HashMap<String, Option<Value>>>>;
-
-fn kill(server: &Server) {
-    let pid = server.pid().to_string();
-    let killed = Command::new("kill").args(["-KILL", &pid]).status();
-    assert!(killed.unwrap().success());
-}
 
 fn below(n: u64, rng: &mut ChaCha8Rng) -> u64 {
     rng.next_u64() % n
@@ -100,7 +93,7 @@ async fn round(url: &str, servers: usize, ledger: &Ledger, rng: &mut ChaCha8Rng)
     }
     for server in &running {
         tokio::time::sleep(Duration::from_millis(50 + below(400, rng))).await;
-        kill(server);
+        server.kill();
     }
     for client in clients {
         client.await.unwrap();
@@ -206,7 +199,7 @@ async fn a_dead_processes_jobs_are_run_by_the_others() {
         ids.push(servers[seed as usize % 3].submit(&body).await);
     }
     let pool = sqlx::PgPool::connect(&database.url()).await.unwrap();
-    kill(&servers[2]);
+    servers[2].kill();
     let killed_at = jiff::Timestamp::now();
     let killed = Instant::now();
     let mut orphans = 0;

@@ -177,17 +177,9 @@ pub fn calibrate(
         &mut bench, &teacher, &training, settings, &chosen, screening,
     )?;
     bench.begin(Phase::Validation, plan.validation, 0);
-    let mut judged = Vec::with_capacity(starts.len() + refined.len());
     let first_refined = starts.len();
     let all = starts.into_iter().map(|start| (start, None)).chain(refined);
-    for (candidate, refined_from) in all {
-        let samples = bench.run(candidate.solver, &candidate.schedule, &fresh)?;
-        judged.push(Judged {
-            error: ErrorStats::of(&per_sample_rmse(&samples, &truth)),
-            candidate,
-            refined_from,
-        });
-    }
+    let judged = validated(&mut bench, all, &fresh, &truth)?;
     Ok(Outcome {
         winner: winner(&judged, first_refined),
         judged,
@@ -195,6 +187,25 @@ pub fn calibrate(
         rollouts: spent,
         evaluations: bench.evaluations(),
     })
+}
+
+/// Every candidate's error on the fresh noise.
+fn validated(
+    bench: &mut Bench,
+    candidates: impl Iterator<Item = Refined>,
+    fresh: &SampleSet,
+    truth: &Batch,
+) -> Result<Vec<Judged>, CalibrateError> {
+    candidates
+        .map(|(candidate, refined_from)| {
+            let samples = bench.run(candidate.solver, &candidate.schedule, fresh)?;
+            Ok(Judged {
+                error: ErrorStats::of(&per_sample_rmse(&samples, truth)),
+                candidate,
+                refined_from,
+            })
+        })
+        .collect()
 }
 
 /// The schedule refined best on the training noise, unless a start is better on the validation noise.
@@ -265,7 +276,7 @@ fn screened<'a>(
         .collect())
 }
 
-/// A refined candidate and the name of its start.
+/// A candidate, and the name of the start it was refined from.
 type Refined = (Candidate, Option<String>);
 
 /// Refines every chosen start with an equal share of what is left of the budget; best on the training noise first. Also tells

@@ -237,3 +237,19 @@ fn the_command_line_calibrates_and_draws() {
     assert_eq!(code, Some(1));
     assert!(error.contains("--features cuda"), "{error}");
 }
+
+#[tokio::test]
+async fn a_calibration_that_was_killed_is_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let measured = json!({"samples": 32, "validation_samples": 32, "budget": 40});
+    let id = server
+        .submit(&calibration("fashion-mnist", 4, &measured))
+        .await;
+    server.job_in(&id, &["running"], PATIENCE).await;
+    server.kill();
+    let restarted = Server::start(folder.path());
+    let job = restarted.job_in(&id, &["succeeded"], PATIENCE).await;
+    assert_eq!(job["attempts"], 2);
+    assert_eq!(job["schedule"]["method"], "calibrated");
+}

@@ -137,6 +137,13 @@ impl Server {
         }
     }
 
+    /// Kills the process without warning.
+    pub fn kill(&self) {
+        let pid = self.pid().to_string();
+        let killed = Command::new("kill").args(["-KILL", &pid]).status();
+        assert!(killed.unwrap().success());
+    }
+
     /// Sends SIGTERM and waits; returns the exit code and how long it took.
     pub fn stop(mut self) -> (Option<i32>, Duration) {
         let asked = Instant::now();

@@ -196,51 +196,16 @@ impl CustomOp3 for Geometry {
             (size + self.padding.before + self.padding.after - self.kernel) / self.stride + 1
         };
         let (rows, row) = (side(height), side(width));
-        let depth = self.channels * self.kernel * self.kernel;
-        let tile = (COLUMNS / (depth * row)).clamp(1, rows);
-        let plane = rows * row;
         let weight = Matrix {
             data: floats(weight, weight_layout)?,
-            row: depth,
+            row: self.depth(),
             column: 1,
         };
-        let mut out = vec![0.0; samples * self.outputs * plane];
-        for (sample, out) in out.chunks_exact_mut(self.outputs * plane).enumerate() {
-            for first in (0..rows).step_by(tile) {
-                let tile = first..(first + tile).min(rows);
-                let pixels = tile.len() * row;
-                let shape = (self.outputs, pixels, depth);
-                let out = &mut out[first * row..];
-                if self.kernel == 1 {
-                    let data = &image.x[sample * depth * plane + first * row..];
-                    product(
-                        weight,
-                        Matrix {
-                            data,
-                            row: plane,
-                            column: 1,
-                        },
-                        shape,
-                        out,
-                        plane,
-                    );
-                } else {
-                    let data = &self.columns(&image, sample, tile, row)[..];
-                    product(
-                        weight,
-                        Matrix {
-                            data,
-                            row: pixels,
-                            column: 1,
-                        },
-                        shape,
-                        out,
-                        plane,
-                    );
-                }
-            }
+        let mut out = vec![0.0; samples * self.outputs * rows * row];
+        for (sample, out) in out.chunks_exact_mut(self.outputs * rows * row).enumerate() {
+            self.convolve(weight, &image, sample, (rows, row), out);
             let biases = bias[sample * self.outputs % bias.len()..].iter();
-            for (plane, &bias) in out.chunks_exact_mut(plane).zip(biases) {
+            for (plane, &bias) in out.chunks_exact_mut(rows * row).zip(biases) {
                 vector::shift(plane, bias);
             }
         }
@@ -258,6 +223,42 @@ struct Image<'a> {
 }
 
 impl Geometry {
+    /// Numbers that an output pixel is made of.
+    fn depth(&self) -> usize {
+        self.channels * self.kernel * self.kernel
+    }
+
+    /// One sample's output of `rows` by `row` pixels, a few rows at a time so that their columns stay in the cache.
+    fn convolve(
+        &self,
+        weight: Matrix,
+        image: &Image,
+        sample: usize,
+        (rows, row): (usize, usize),
+        out: &mut [f32],
+    ) {
+        let (depth, plane) = (self.depth(), rows * row);
+        let tile = (COLUMNS / (depth * row)).clamp(1, rows);
+        for first in (0..rows).step_by(tile) {
+            let tile = first..(first + tile).min(rows);
+            let pixels = tile.len() * row;
+            let columns;
+            let (data, stride) = if self.kernel == 1 {
+                (&image.x[sample * depth * plane + first * row..], plane)
+            } else {
+                columns = self.columns(image, sample, tile, row);
+                (&columns[..], pixels)
+            };
+            let columns = Matrix {
+                data,
+                row: stride,
+                column: 1,
+            };
+            let shape = (self.outputs, pixels, depth);
+            product(weight, columns, shape, &mut out[first * row..], plane);
+        }
+    }
+
     /// The columns of output rows `rows`, each of `row` pixels: `[in * kernel * kernel, pixels]`.
     fn columns(&self, image: &Image, sample: usize, rows: Range<usize>, row: usize) -> Vec<f32> {
         let plane = image.height * image.width;

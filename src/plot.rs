@@ -3,7 +3,7 @@
 //! One row a schedule: its noise levels as dots on a logarithmic axis, and beside them its measured error with the standard error, or
 //! the proxy where nothing was measured. Plain SVG without scripts or fonts of its own.
 
-use crate::api::{Comparison, ComparisonRow};
+use crate::api::{Comparison, ComparisonRow, EffectiveSolver};
 use crate::schedule::Terminal;
 use std::fmt::Write;
 
@@ -53,6 +53,7 @@ pub fn comparison(comparison: &Comparison) -> String {
     for (i, (row, cost)) in rows.iter().enumerate() {
         draw_row(
             &mut svg,
+            comparison.schedule.solver,
             row,
             *cost,
             longest,
@@ -87,6 +88,7 @@ fn header(comparison: &Comparison, height: f64, first: Option<&ComparisonRow>) -
 
 fn draw_row(
     svg: &mut String,
+    answer: EffectiveSolver,
     row: &ComparisonRow,
     cost: f64,
     longest: f64,
@@ -103,9 +105,13 @@ fn draw_row(
         Some(Terminal::TMin) => ", t_min",
         Some(Terminal::Denoise) | None => "",
     };
+    let solver = row
+        .solver
+        .filter(|solver| *solver != answer)
+        .map_or_else(String::new, |solver| format!(", {}", solver.label()));
     let _ = write!(
         svg,
-        r#"<text x="16" y="{:.1}" font-weight="{}">{}{terminal}</text>"#,
+        r#"<text x="16" y="{:.1}" font-weight="{}">{}{terminal}{solver}</text>"#,
         y + 4.5,
         if ours { 600 } else { 400 },
         escaped(&row.name),

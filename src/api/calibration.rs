@@ -11,7 +11,11 @@ use crate::schedule::Terminal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Refine against the model itself. Every field has a default: `{}` is enough.
+/// Evaluations a teacher usually takes for a sample, and candidates that are validated.
+const TEACHER: u64 = 100;
+const CANDIDATES: u64 = 40;
+
+/// Refine against the model itself; the search's own settings shape its starts, and a refined schedule keeps no `d_min`. Every field has a default: `{}` is enough.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrateFields {
@@ -24,7 +28,8 @@ pub struct CalibrateFields {
     pub budget: Option<u32>,
     /// Classifier-free guidance; 1 is the conditional model as it is. Default 1.
     pub guidance_scale: Option<f64>,
-    /// Class labels that go round the samples. Default: every class of the model.
+    /// Class labels that go round the samples. Default: every class of the model but its last, which stands for no class (as diffusers'
+    /// DiT has it).
     pub class_labels: Option<Vec<u32>>,
 }
 
@@ -98,6 +103,13 @@ impl Calibration {
         calibration
     }
 
+    /// About how often the denoiser is asked for a sample: the teacher, the search and the validation.
+    fn evaluations(&self, nfe: u16) -> u64 {
+        let (samples, fresh) = (u64::from(self.samples), u64::from(self.validation_samples));
+        let rollouts = u64::from(self.budget) * samples + CANDIDATES * fresh;
+        TEACHER * (samples + fresh) + rollouts * u64::from(nfe)
+    }
+
     fn check(
         &self,
         request: &OptimizeRequest,
@@ -133,14 +145,13 @@ impl Calibration {
             request.nfe.get() > MAX_CALIBRATED_NFE,
             format!("calibration is for at most {MAX_CALIBRATED_NFE} evaluations"),
         );
-        let rollout = u64::from(self.samples) * u64::from(request.nfe.get());
-        let evaluations = rollout * u64::from(self.budget);
+        let evaluations = self.evaluations(request.nfe.get());
         refuse(
             "calibrate/budget",
             evaluations > MAX_EVALUATIONS,
             format!(
-                "samples x budget x nfe is {evaluations} denoiser evaluations; at most {MAX_EVALUATIONS} are allowed: \
-                 lower one of them"
+                "this takes about {evaluations} denoiser evaluations; at most {MAX_EVALUATIONS} are allowed: lower samples, \
+                 validation_samples, budget or nfe"
             ),
         );
     }
@@ -172,6 +183,8 @@ pub struct Teacher {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MeasuredCandidate {
     pub name: String,
+    /// Whether this one is the answer.
+    pub answer: bool,
     pub solver: EffectiveSolver,
     pub terminal: Terminal,
     /// The start it was refined from.
@@ -182,7 +195,8 @@ pub struct MeasuredCandidate {
     pub error: MeasuredError,
 }
 
-/// Distance of few-step samples from the fine solve's clean ones, on noise the search never saw.
+/// Distance of few-step samples from the fine solve's clean ones, on noise the search never saw. Where no refined schedule won, the
+/// same noise has chosen the start that did, which flatters it a little.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MeasuredError {
     /// Mean over samples of each one's root mean square difference, in the units of the samples.

@@ -164,6 +164,10 @@ pub fn resolve(request: &OptimizeRequest, known: &Known) -> Result<Effective, In
     if calibrate.is_none() {
         solver.points(terminal, request.nfe)?;
     }
+    if matches!(plan, Plan::Published { .. }) && solver.name == SolverName::Heun {
+        let detail = "spends two evaluations a step, and this model's schedule is for one: use another solver";
+        return Err(InvalidField::new("/solver", detail).into());
+    }
     let effective = Effective {
         algorithm_revision: ALGORITHM_REVISION,
         model: model.id,

@@ -25,5 +25,5 @@ pub(super) const BUDGET: (u32, u32) = (0, 2000);
 pub(super) const GUIDANCE_SCALE: (f64, f64) = (0.0, 30.0);
 /// Denoiser evaluations of a schedule that calibrations take.
 pub(super) const MAX_CALIBRATED_NFE: u16 = 32;
-/// Denoiser evaluations a calibration's search may take, one a sample.
-pub(super) const MAX_EVALUATIONS: u64 = 2_000_000;
+/// Denoiser evaluations a calibration may take, one a sample.
+pub(super) const MAX_EVALUATIONS: u64 = 4_000_000;

@@ -41,7 +41,7 @@ pub struct OptimizeRequest {
     pub tolerance: Option<f64>,
     /// Seed of the search; the same request and seed give the same bytes. Default 66.
     pub seed: Option<u64>,
-    /// How the sample leaves the last point. Default: `t_min`, for ddim `denoise`.
+    /// How the sample leaves the last point. Default: `t_min` for unipc and `dpmpp_2m`, else `denoise`; a calibration tries both.
     pub terminal: Option<Terminal>,
     /// Fixes the first noise level, in the units of `sigmas` (image-to-image, refiners).
     pub start_sigma: Option<f64>,

@@ -201,6 +201,25 @@ impl EffectiveSolver {
         vec![solver]
     }
 
+    /// Its name with the options that set it apart, for people.
+    #[must_use]
+    pub fn label(self) -> String {
+        let order = self
+            .order
+            .map_or_else(String::new, |order| format!("-{order}"));
+        let variant = if self.variant == Some(SolverVariant::Bh1) {
+            " bh1"
+        } else {
+            ""
+        };
+        let corrector = if self.corrector == Some(false) {
+            " predictor"
+        } else {
+            ""
+        };
+        format!("{}{order}{variant}{corrector}", self.name.as_str())
+    }
+
     /// Points of a schedule that takes `nfe` evaluations; heun spends two on every interval but one that ends clean.
     pub fn points(self, terminal: Terminal, nfe: Nfe) -> Result<usize, InvalidField> {
         let nfe = usize::from(nfe.get());

@@ -16,6 +16,8 @@ const LEAST_GAP: f64 = 0.1;
 const DIFFERENCE: f64 = 0.05;
 /// A step that promises less than this share of the value ends the search.
 const ENOUGH: f64 = 1e-3;
+/// Times a step is shortened by a fifth before it is given up.
+const SHORTENINGS: usize = 100;
 const DAMPING: (f64, f64) = (1e-6, 1e4);
 
 /// Where the variables may go: ascending, between two ends.
@@ -245,7 +247,7 @@ fn difference(a: &Batch, b: &Batch, scale: f64) -> Batch {
     Batch::combine(&[(scale, a), (-scale, b)])
 }
 
-/// Shortens a step until it keeps the order and the range.
+/// Shortens a step until it keeps the order and the range; one that never would is none.
 fn within(variables: &[f64], mut step: Vec<f64>, range: Range) -> Vec<f64> {
     let n = variables.len();
     let least = LEAST_GAP * (variables[n - 1] - variables[0]) / (n.max(2) - 1) as f64;
@@ -256,7 +258,7 @@ fn within(variables: &[f64], mut step: Vec<f64>, range: Range) -> Vec<f64> {
             new[1] - new[0] >= gap.min(least.max(LEAST_GAP_KEPT * gap))
         })
     };
-    loop {
+    for _ in 0..SHORTENINGS {
         let clamped: Vec<f64> = variables
             .iter()
             .zip(&step)
@@ -269,6 +271,7 @@ fn within(variables: &[f64], mut step: Vec<f64>, range: Range) -> Vec<f64> {
             *s *= 0.8;
         }
     }
+    vec![0.0; n]
 }
 
 /// Solves a small symmetric positive definite system by Gaussian elimination.

@@ -31,6 +31,8 @@ const REFINED: usize = 4;
 const SCREENED: usize = 4;
 /// Name of every refined schedule.
 pub const REFINED_NAME: &str = "calibrated";
+/// Gaps below this share of the mean one are none.
+const MERGED: f64 = 1e-2;
 /// Steps a teacher is expected to take in all, for the fraction done.
 const EXPECTED_TEACHER: u64 = 96;
 
@@ -170,12 +172,17 @@ pub fn calibrate(
         .into_iter()
         .map(|start| start.snapped(noise, settings.snap))
         .collect::<Result<Vec<_>, _>>()?;
-    let chosen = screened(&mut bench, &teacher, &training, &starts)?;
-    bench.begin(Phase::Refining, plan.refining, plan.validation);
+    // A quarter of a rollout each; a budget that ends there refines nothing, and needs no screening.
     let screening = starts.len().div_ceil(SCREENED);
-    let (refined, spent) = refined(
-        &mut bench, &teacher, &training, settings, &chosen, screening,
-    )?;
+    let (refined, spent) = if screening < settings.budget {
+        let chosen = screened(&mut bench, &teacher, &training, &starts)?;
+        bench.begin(Phase::Refining, plan.refining, plan.validation);
+        refined(
+            &mut bench, &teacher, &training, settings, &chosen, screening,
+        )?
+    } else {
+        (Vec::new(), 0)
+    };
     bench.begin(Phase::Validation, plan.validation, 0);
     let first_refined = starts.len();
     let all = starts.into_iter().map(|start| (start, None)).chain(refined);
@@ -208,7 +215,8 @@ fn validated(
         .collect()
 }
 
-/// The schedule refined best on the training noise, unless a start is better on the validation noise.
+/// The schedule refined best on the training noise, unless a start is better on the validation noise; the error of a start that wins
+/// has then chosen it too.
 fn winner(judged: &[Judged], first_refined: usize) -> usize {
     let best_start = (0..first_refined)
         .min_by(|&a, &b| judged[a].error.mean.total_cmp(&judged[b].error.mean))
@@ -258,8 +266,10 @@ fn screened<'a>(
     for start in starts {
         let samples = bench.run(start.solver, &start.schedule, &set)?;
         let error = ErrorStats::of(&per_sample_rmse(&samples, &targets)).mean;
-        bench.found(error);
-        scored.push((error, start));
+        // Points that (nearly) meet give no differences to go by.
+        if is_refinable(&start.schedule) {
+            scored.push((error, start));
+        }
     }
     scored.sort_by(|a, b| a.0.total_cmp(&b.0));
     let kind = |start: &Candidate| (start.solver, start.schedule.terminal());
@@ -274,6 +284,14 @@ fn screened<'a>(
         .take(REFINED)
         .map(|i| scored[i].1)
         .collect())
+}
+
+/// Whether every gap in log-SNR is worth the name.
+fn is_refinable(schedule: &Schedule) -> bool {
+    let lambdas = schedule.lambdas();
+    let range = lambdas[lambdas.len() - 1] - lambdas[0];
+    let least = MERGED * range / lambdas.len() as f64;
+    lambdas.windows(2).all(|pair| pair[1] - pair[0] > least)
 }
 
 /// A candidate, and the name of the start it was refined from.
@@ -298,7 +316,7 @@ fn refined(
     let mut found = Vec::with_capacity(chosen.len());
     for (i, start) in chosen.iter().enumerate() {
         let share = settings.budget.saturating_sub(spent) / (chosen.len() - i);
-        if share == 0 {
+        if share <= usize::from(settings.snap) {
             continue;
         }
         let (noise, terminal) = (bench.noise, start.schedule.terminal());
@@ -310,7 +328,8 @@ fn refined(
         };
         let clamped = start.schedule.lambdas().iter();
         let lambdas = clamped.map(|l| l.clamp(range.low, range.high)).collect();
-        let minimum = gauss_newton::minimise(range, lambdas, share, &mut residuals)?;
+        let searches = share - usize::from(settings.snap);
+        let minimum = gauss_newton::minimise(range, lambdas, searches, &mut residuals)?;
         spent += minimum.evaluations;
         let candidate = Candidate {
             name: REFINED_NAME.to_owned(),
@@ -318,7 +337,13 @@ fn refined(
             schedule: Schedule::from_lambdas(noise, minimum.variables, terminal)?,
         };
         let candidate = candidate.snapped(noise, settings.snap)?;
-        found.push((minimum.value, (candidate, Some(start.name.clone()))));
+        let mut error = minimum.value;
+        if settings.snap {
+            let samples = bench.run(candidate.solver, &candidate.schedule, training)?;
+            error = ErrorStats::of(&per_sample_rmse(&samples, &teacher.targets)).mean;
+            spent += 1;
+        }
+        found.push((error, (candidate, Some(start.name.clone()))));
     }
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
     Ok((

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Stream of a sample's starting noise; its random path uses those that number the nodes of a tree.
 const START: u64 = u64::MAX;
 
+/// 2^64 over the golden ratio, an odd number without pattern.
+const GOLDEN_RATIO: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Samples in one call of the denoiser at most: bounds memory, and the time until a calibration hears that it should stop.
 const BATCH: usize = 64;
 
@@ -39,7 +41,9 @@ impl SampleSet {
     /// `count` samples; labels go round, so that every class has its share.
     pub fn new(denoiser: &dyn Denoiser, labels: &[u32], seed: u64, count: usize) -> Self {
         let size = denoiser.shape().iter().product();
-        let seeds: Vec<u64> = (0..count as u64).map(|k| (seed << 32) | k).collect();
+        // The upper half of a long seed is mixed in rather than lost.
+        let mixed = (seed << 32) ^ (seed >> 32).wrapping_mul(GOLDEN_RATIO);
+        let seeds: Vec<u64> = (0..count as u64).map(|k| mixed ^ k).collect();
         let noise = seeds
             .iter()
             .flat_map(|&seed| solver::normals(seed, START, size))
@@ -102,6 +106,11 @@ impl<'a> Bench<'a> {
     pub fn begin(&mut self, phase: Phase, evaluations: u64, after: u64) {
         self.progress.phase = phase;
         self.progress.planned = self.progress.evaluations + evaluations + after;
+    }
+
+    /// Says that the phase takes more than was planned.
+    pub fn extend(&mut self, evaluations: u64) {
+        self.progress.planned += evaluations;
     }
 
     /// Tells the lowest error that is known so far.

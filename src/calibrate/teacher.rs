@@ -9,6 +9,8 @@ use crate::solver::{Solver, Variant, levels};
 
 /// Steps of the first solve and the most a teacher takes.
 const STEPS: (usize, usize) = (32, 512);
+/// Steps that usually converge; what goes beyond is told to who waits.
+const EXPECTED: usize = 2 * STEPS.0;
 /// Solver of deterministic teachers.
 const FINE: Solver = Solver::Unipc {
     order: 3,
@@ -44,6 +46,9 @@ impl Teacher {
         let mut coarse = bench.run(solver, &fine(bench.noise, steps), set)?;
         loop {
             steps *= 2;
+            if steps > EXPECTED {
+                bench.extend((steps * set.len()) as u64);
+            }
             let schedule = fine(bench.noise, steps);
             let targets = bench.run(solver, &schedule, set)?;
             let change = ErrorStats::of(&per_sample_rmse(&coarse, &targets)).mean;

@@ -78,7 +78,7 @@ fn as_table(document: &ScheduleDocument) -> String {
     let subject = format!(
         "{} {} NFE {}",
         document.model,
-        table::solver(document.solver),
+        document.solver.label(),
         document.nfe.get()
     );
     match (&document.error, &document.calibration) {

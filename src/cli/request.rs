@@ -86,7 +86,7 @@ pub struct RequestArgs {
     /// Seed of the search [default: 66].
     #[arg(long, env = "FEWSTEP_SEED")]
     seed: Option<u64>,
-    /// `t_min` or denoise [default: `t_min`, ddim: denoise].
+    /// `t_min` or denoise [default: `t_min` for unipc and `dpmpp_2m`, else denoise; a calibration tries both].
     #[arg(long, env = "FEWSTEP_TERMINAL", value_parser = named::<Terminal>)]
     terminal: Option<Terminal>,
     /// Start at this noise level instead of searching `t_max`.

@@ -1,6 +1,6 @@
 //! Plain tables: columns of numbers aligned to the right, of text to the left.
 
-use crate::api::{EffectiveSolver, MeasuredCandidate, SolverVariant};
+use crate::api::MeasuredCandidate;
 use crate::schedule::Terminal;
 use clap::ValueEnum;
 
@@ -61,7 +61,7 @@ pub fn measured(candidates: &[MeasuredCandidate]) -> String {
             };
             vec![
                 candidate.name.clone(),
-                solver(candidate.solver),
+                candidate.solver.label(),
                 terminal.to_owned(),
                 number(Some(candidate.error.value), 5),
                 number(Some(candidate.error.stderr), 5),
@@ -74,24 +74,6 @@ pub fn measured(candidates: &[MeasuredCandidate]) -> String {
         "schedule", "solver", "terminal", "error", "+-", "median", "sigmas",
     ];
     render(&header, &rows)
-}
-
-/// A solver with the options that set it apart.
-pub fn solver(solver: EffectiveSolver) -> String {
-    let order = solver
-        .order
-        .map_or_else(String::new, |order| format!("-{order}"));
-    let variant = if solver.variant == Some(SolverVariant::Bh1) {
-        " bh1"
-    } else {
-        ""
-    };
-    let corrector = if solver.corrector == Some(false) {
-        " predictor"
-    } else {
-        ""
-    };
-    format!("{}{order}{variant}{corrector}", solver.name.as_str())
 }
 
 /// Noise levels in a cell.

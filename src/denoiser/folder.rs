@@ -1,12 +1,12 @@
 //! Models on disk: folders as diffusers saves them, below one root that no name and no link leads out of.
 //!
 //! A folder is a whole pipeline (`model_index.json`, `unet/`, `scheduler/`) or a bare network (`config.json` and its weights,
-//! with `scheduler_config.json` beside them). A folder that opened is wholly in memory: its digest is that of the weights
-//! that will run. Only safetensors are read.
+//! with `scheduler_config.json` beside them). A folder that opened is wholly in memory: its digest is that of what
+//! will run. Only safetensors are read.
 
 use super::LoadError;
 use super::weights::{check_header, digest};
-use crate::schedule::{Prediction, SchedulerConfig};
+use crate::schedule::{NoiseSpec, Prediction, SchedulerConfig};
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub struct ModelFolder {
     pub prediction: Prediction,
     /// The safetensors file.
     pub weights: Vec<u8>,
-    /// SHA-256 of the weights, in hexadecimal.
+    /// SHA-256 of what its answers depend on, the config, the prediction and the weights, in hexadecimal.
     pub digest: String,
 }
 
@@ -62,14 +62,30 @@ impl ModelFolder {
                 return Err(invalid("prediction_type", detail.to_owned()));
             }
         };
+        check_noise(&scheduler, prediction).map_err(|detail| invalid("prediction_type", detail))?;
         Ok(Self {
             name: name.to_owned(),
-            config,
             scheduler,
             prediction,
-            digest: digest(&weights),
+            digest: digest(&[&config, format!("{prediction:?}").as_bytes(), &weights]),
+            config,
             weights,
         })
+    }
+}
+
+/// Refuses noise that the prediction does not go with: without EDM's preconditioning, or with noise predicted on a flow, a network
+/// would answer nonsense.
+fn check_noise(scheduler: &SchedulerConfig, prediction: Prediction) -> Result<(), String> {
+    let noise = scheduler.noise_spec(None, None);
+    match noise.map_err(|error| error.to_string())? {
+        NoiseSpec::Edm { .. } => {
+            Err("networks with EDM's preconditioning are not supported".to_owned())
+        }
+        NoiseSpec::Flow { .. } if prediction != Prediction::FlowPrediction => {
+            Err("must be flow_prediction for a flow-matching scheduler".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -9,9 +9,13 @@ pub enum LoadError {
         "`{0}` is no model name: use letters, digits, `-`, `_` and `.`, and start with a letter or digit"
     )]
     Name(String),
-    #[error("there is no model `{0}`; `list` shows the ones there are")]
+    #[error(
+        "there is no model `{0}` here: `fewstep models` lists the ones there are; start every worker with the same --models-root"
+    )]
     NoModel(String),
-    #[error("the weights of `{0}` are not those the request was for any more: send it again")]
+    #[error(
+        "`{0}` is not what it was when the request was made, or not the same on every worker: send the request again"
+    )]
     Changed(String),
     #[error("{} leads out of the models folder: replace the link by what it points to", .0.display())]
     Outside(PathBuf),

@@ -1,12 +1,13 @@
 //! The denoisers at hand: the built-in ones, and the folders under the models root.
 //!
 //! [`Models::describe`] says what answers depend on, above all the digest of the weights; [`Models::open`] gives the denoiser of
-//! exactly that digest, loaded on the service's device when it is first needed. One network stays loaded, the last one used.
+//! exactly that digest, loaded on the service's device when it is first needed. The last network used stays loaded; who needs another
+//! waits for its turn to load it.
 
 use super::{Denoiser, Device, LoadError, Mixture, ModelFolder, ModelsRoot, UnetDenoiser};
-use crate::schedule::{Prediction, SchedulerConfig};
+use crate::schedule::{Prediction, SchedulerConfig, families};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Exact mixtures have no weights: their digests name their definitions, and change with them.
 const RING: (&str, &str) = ("mixture-2d", "ring-1");
@@ -17,7 +18,7 @@ const DEMO: &str = "fashion-mnist";
 /// What a model is, before it is loaded.
 #[derive(Clone, Debug)]
 pub struct Description {
-    /// SHA-256 of the weights; a name for models that have none.
+    /// Digest of the config, the prediction and the weights; a name for models that have none.
     pub weights: String,
     /// Class labels it takes: `0..classes`.
     pub classes: u32,
@@ -31,6 +32,8 @@ pub struct Models {
     root: Option<ModelsRoot>,
     device: Device,
     loaded: Mutex<Option<Loaded>>,
+    /// The demo's description, once it was asked for.
+    demo: OnceLock<Description>,
 }
 
 struct Loaded {
@@ -46,6 +49,7 @@ impl Models {
             root: root.map(ModelsRoot::new).transpose()?,
             device,
             loaded: Mutex::new(None),
+            demo: OnceLock::new(),
         })
     }
 
@@ -56,6 +60,7 @@ impl Models {
             root: None,
             device: Device::Cpu,
             loaded: Mutex::new(None),
+            demo: OnceLock::new(),
         }
     }
 
@@ -74,7 +79,8 @@ impl Models {
         self.device
     }
 
-    /// What a model is; nothing where no denoiser of that name is at hand.
+    /// What a model is; nothing where no denoiser of that name is at hand. A built-in model's name is never a folder's, whose noise
+    /// might be another.
     pub fn describe(&self, name: &str) -> Result<Option<Description>, LoadError> {
         let exact = |weights: &str| Description {
             weights: weights.to_owned(),
@@ -88,13 +94,20 @@ impl Models {
             }
         }
         if name == DEMO {
-            let demo = demo()?;
-            return Ok(Some(Description {
+            if let Some(known) = self.demo.get() {
+                return Ok(Some(known.clone()));
+            }
+            let described = Description {
                 scheduler: None,
-                ..describe(&demo)?
-            }));
+                ..describe(&demo()?)?
+            };
+            return Ok(Some(self.demo.get_or_init(|| described).clone()));
         }
-        let Some(root) = &self.root else {
+        let Some(root) = self
+            .root
+            .as_ref()
+            .filter(|_| families::find(name).is_none())
+        else {
             return Ok(None);
         };
         match root.open(name) {
@@ -109,13 +122,16 @@ impl Models {
         match (name, weights) {
             RING => return Ok(Arc::new(Mixture::ring())),
             IMAGES => return Ok(Arc::new(Mixture::images())),
+            _ if [RING.0, IMAGES.0].contains(&name) => {
+                return Err(LoadError::Changed(name.to_owned()));
+            }
             _ => {}
         }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = loaded.as_ref().filter(|loaded| loaded.weights == weights) {
             return Ok(loaded.denoiser.clone());
         }
-        // The old network goes before the new one comes.
+        // Unless another job holds it, the old network goes before the new one comes.
         *loaded = None;
         let folder = match (&self.root, name) {
             (_, DEMO) => demo()?,

@@ -37,13 +37,6 @@ impl UnetDenoiser {
             let detail = format!("must be in_channels, {}", config.in_channels);
             return Err(LoadError::config("out_channels", detail));
         }
-        if model.prediction == Prediction::Edm {
-            return Err(LoadError::Config {
-                file: "scheduler_config.json",
-                field: "prediction_type".to_owned(),
-                detail: "networks with EDM's preconditioning are not supported".to_owned(),
-            });
-        }
         let opened = device.open()?;
         let network = Unet2d::load(&config, Weights::new(&model.weights, &opened)?)?;
         let [height, width] = config.sample_size;

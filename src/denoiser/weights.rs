@@ -14,15 +14,18 @@ use std::fmt::Write as _;
 /// Longest header that is read; the format's own limit.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// SHA-256 of a weights file, in hexadecimal.
+/// SHA-256 over several files and their lengths, in hexadecimal.
 #[must_use]
-pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::new(), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("strings take everything");
-            hex
-        })
+pub fn digest(files: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update((file.len() as u64).to_le_bytes());
+        hash.update(file);
+    }
+    hash.finalize().iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("strings take everything");
+        hex
+    })
 }
 
 /// Checks a file's header length against its first 8 bytes and its size, before anything else is read.

@@ -89,6 +89,6 @@ impl App {
                 "the stored schedule is unreadable",
             )
         })?;
-        Ok(compare::measured(schedule, noise))
+        Ok(compare::measured(schedule, effective, noise))
     }
 }

@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 #[utoipa::path(
     get,
     path = "/v1/models",
-    responses((status = 200, description = "Built-in and registered models", body = ModelList))
+    responses((status = 200, description = "Built-in and registered models, and those under the models root", body = ModelList))
 )]
 pub async fn list(State(app): State<App>) -> Result<axum::Json<ModelList>, Problem> {
     let mut models: Vec<ModelInfo> = families::all().map(ModelInfo::of_family).collect();
@@ -57,21 +57,27 @@ pub async fn register(
     Json(request): Json<ModelRequest>,
 ) -> Result<Response, Problem> {
     let model = ModelInfo::from_request(&request)?;
+    if app.describe(&model.id).await?.is_some() {
+        return Err(taken(&model.id));
+    }
     match store(&app, &model).await? {
         Stored::Created => {
             let location = [(header::LOCATION, format!("/v1/models/{}", model.id))];
             Ok((StatusCode::CREATED, location, axum::Json(model)).into_response())
         }
         Stored::Same => Ok(axum::Json(model).into_response()),
-        Stored::Conflict => Err(Problem::new(
-            StatusCode::CONFLICT,
-            "model_exists",
-            format!(
-                "`{}` is registered already with other settings: choose another id",
-                model.id
-            ),
-        )),
+        Stored::Conflict => Err(taken(&model.id)),
     }
+}
+
+fn taken(id: &str) -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "model_exists",
+        format!(
+            "`{id}` is another model already, registered or under the models root: choose another id"
+        ),
+    )
 }
 
 /// One model.

@@ -169,6 +169,14 @@ impl From<OptimizeError> for Problem {
 
 impl From<LoadError> for Problem {
     fn from(error: LoadError) -> Self {
+        if matches!(error, LoadError::Io { .. }) {
+            tracing::error!(%error, "a model cannot be read");
+            return Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the model's files cannot be read; the log has details under this request's id",
+            );
+        }
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "model_unusable",

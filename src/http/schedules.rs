@@ -5,7 +5,8 @@ use super::extract::{Path, Query};
 use super::page::Page;
 use super::problem::Problem;
 use crate::api::{
-    CalibrateFields, InvalidField, OptimizeRequest, ScheduleDocument, ScheduleList, ScheduleSummary,
+    CalibrateFields, InvalidField, OptimizeRequest, ScheduleDocument, ScheduleList,
+    ScheduleSummary, SolverName, SolverRef,
 };
 use crate::schedule::families;
 use crate::store::memo::Entry;
@@ -78,8 +79,9 @@ pub async fn by_key(
     let asked = match query.source {
         Source::Proxy => vec![proxy],
         Source::Calibrated => vec![calibrated],
-        // Without a denoiser there is nothing to prefer.
+        // Without a denoiser there is nothing to prefer, and `auto` has no proxy.
         Source::Best if app.describe(&model).await?.is_none() => vec![proxy],
+        Source::Best if proxy.solver == SolverRef::Name(SolverName::Auto) => vec![calibrated],
         Source::Best => vec![calibrated, proxy],
     };
     let mut missing = None;
@@ -94,7 +96,8 @@ pub async fn by_key(
                 }
                 return Ok(answer(&entry, REVALIDATE, &headers));
             }
-            Err(problem) => missing = Some(problem),
+            Err(problem) if problem.status() == StatusCode::NOT_FOUND => missing = Some(problem),
+            Err(problem) => return Err(problem),
         }
     }
     Err(missing.unwrap_or_else(|| Problem::not_found("there is no such schedule")))
@@ -168,7 +171,7 @@ pub struct ListQuery {
     model: Option<String>,
     solver: Option<String>,
     nfe: Option<u16>,
-    /// hso, hso-constrained or published.
+    /// hso, hso-constrained, published or calibrated.
     method: Option<String>,
     /// Where the page before ended.
     cursor: Option<String>,

@@ -139,7 +139,8 @@ fn report(outcome: Outcome, noise: &NoiseSchedule) -> CalibrationReport {
     let mut candidates: Vec<MeasuredCandidate> = outcome
         .judged
         .into_iter()
-        .map(|judged| measured(judged, noise))
+        .enumerate()
+        .map(|(i, judged)| measured(judged, i == outcome.winner, noise))
         .collect();
     candidates.sort_by(|a, b| a.error.value.total_cmp(&b.error.value));
     CalibrationReport {
@@ -155,7 +156,7 @@ fn report(outcome: Outcome, noise: &NoiseSchedule) -> CalibrationReport {
     }
 }
 
-fn measured(judged: Judged, noise: &NoiseSchedule) -> MeasuredCandidate {
+fn measured(judged: Judged, answer: bool, noise: &NoiseSchedule) -> MeasuredCandidate {
     let Candidate {
         name,
         solver,
@@ -163,6 +164,7 @@ fn measured(judged: Judged, noise: &NoiseSchedule) -> MeasuredCandidate {
     } = judged.candidate;
     MeasuredCandidate {
         name,
+        answer,
         solver: solver.into(),
         terminal: schedule.terminal(),
         refined_from: judged.refined_from,

@@ -30,9 +30,13 @@ pub fn given_lambdas(
             let lambdas = lambdas_of(list, &noise, &pointer)?;
             if effective.calibrate.is_some() && points != Ok(lambdas.len()) {
                 let detail = format!(
-                    "{} noise levels above 0 do not make {} evaluations: measured schedules all cost the same",
+                    "has {} noise levels above 0, and measured schedules all cost {} evaluations: {}",
                     lambdas.len(),
-                    effective.nfe.get()
+                    effective.nfe.get(),
+                    match &points {
+                        Ok(points) => format!("give {points}"),
+                        Err(error) => error.detail.clone(),
+                    }
                 );
                 return Err(InvalidField::new(format!("{pointer}/sigmas"), detail));
             }
@@ -89,19 +93,29 @@ pub fn compare(
 ) -> Result<Comparison, OptimizeError> {
     let schedule = answered(effective, given, models, stop, observe)?;
     let noise = NoiseSchedule::new(&effective.noise.spec())?;
-    if effective.calibrate.is_some() {
-        return Ok(measured(schedule, &noise));
-    }
-    let p = match &effective.plan {
+    Ok(if effective.calibrate.is_some() {
+        measured(schedule, effective, &noise)
+    } else {
+        scored(schedule, given, &noise, exponent(effective))
+    })
+}
+
+/// Exponent of the proxy that a request's answer is scored by.
+fn exponent(effective: &Effective) -> f64 {
+    match &effective.plan {
         Plan::Hso(search) | Plan::HsoConstrained(search) => search.p,
         Plan::Published { .. } => DEFAULT_P,
-    };
-    Ok(scored(schedule, given, &noise, p))
+    }
 }
 
 /// A calibrated schedule beside everything it was measured with, best first.
 #[must_use]
-pub fn measured(schedule: ScheduleDocument, noise: &NoiseSchedule) -> Comparison {
+pub fn measured(
+    schedule: ScheduleDocument,
+    effective: &Effective,
+    noise: &NoiseSchedule,
+) -> Comparison {
+    let p = exponent(effective);
     let candidates = schedule.calibration.iter().flat_map(|c| &c.candidates);
     let rows = candidates
         .map(|candidate| {
@@ -114,13 +128,7 @@ pub fn measured(schedule: ScheduleDocument, noise: &NoiseSchedule) -> Comparison
                 solver: Some(candidate.solver),
                 terminal: Some(candidate.terminal),
                 error: Some(candidate.error),
-                ..row(
-                    noise,
-                    DEFAULT_P,
-                    candidate.name.clone(),
-                    Some(lambdas),
-                    None,
-                )
+                ..row(noise, p, candidate.name.clone(), Some(lambdas), None)
             }
         })
         .collect();

@@ -465,3 +465,34 @@ fn the_demo_answers_as_pytorch_does() {
     let error = distance(&demo, &Golden::open(&golden("fashion-mnist.safetensors")));
     assert!(error < TOLERANCE, "{error:e} off");
 }
+
+#[test]
+fn a_digest_is_of_all_that_answers_depend_on() {
+    let folder = |config: &Value, prediction: &str| {
+        let scheduler = json!({"_class_name": "DDIMScheduler", "prediction_type": prediction});
+        let config = config.to_string().into_bytes();
+        let weights = bytes("plain", WEIGHTS);
+        ModelFolder::from_bytes("case", config, scheduler.to_string().as_bytes(), weights).unwrap()
+    };
+    let mut other = config("plain");
+    other["norm_eps"] = json!(1e-3);
+    let plain = folder(&config("plain"), "epsilon").digest;
+    assert_ne!(plain, folder(&config("plain"), "v_prediction").digest);
+    assert_ne!(plain, folder(&other, "epsilon").digest);
+}
+
+#[test]
+fn noise_that_a_prediction_does_not_go_with_is_refused() {
+    for scheduler in [
+        json!({"_class_name": "EDMEulerScheduler", "sigma_min": 0.002, "sigma_max": 80.0, "prediction_type": "epsilon"}),
+        json!({"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": true, "prediction_type": "epsilon"}),
+    ] {
+        let scheduler = scheduler.to_string();
+        let refused = refused(
+            &config("plain"),
+            scheduler.as_bytes(),
+            bytes("plain", WEIGHTS),
+        );
+        assert!(refused.contains("prediction_type"), "{refused}");
+    }
+}

@@ -179,6 +179,22 @@ impl Unet2dConfig {
         if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(LoadError::config(*field, "must be at least 1"));
         }
+        let most = [
+            (
+                "sample_size",
+                self.sample_size[0].max(self.sample_size[1]),
+                4096,
+            ),
+            ("block_out_channels", levels, 16),
+            (
+                "num_class_embeds",
+                self.num_class_embeds.unwrap_or(1),
+                100_000,
+            ),
+        ];
+        if let Some((field, _, most)) = most.iter().find(|(_, value, most)| value > most) {
+            return Err(LoadError::config(*field, format!("must be at most {most}")));
+        }
         let multiple = 1 << (levels - 1);
         if self
             .sample_size

@@ -10,6 +10,7 @@ use crate::api::{
 };
 use crate::jobs::{Key, Submission, document};
 use crate::optimize;
+use crate::schedule::families;
 use crate::store::memo::Entry;
 use crate::store::{JobOutcome, JobRecord};
 use axum::body::Bytes;
@@ -95,8 +96,10 @@ pub async fn submit(
     let status = outcome.status();
     let mut response = match outcome {
         Outcome::Known(entry, source) => {
-            // Weights may change, so that the same bytes are another request.
-            if request.webhook.is_none() && request.calibrate.is_none() {
+            let never_changes = request
+                .model_id()
+                .is_none_or(|id| families::find(id).is_some());
+            if request.webhook.is_none() && never_changes {
                 app.memo.put_under(body_key, &entry);
             }
             return Ok(known(entry.body, source));
@@ -237,7 +240,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     Ok(Some(key.to_owned()))
 }
 
-/// Bodies up to this size are keys of the memo: the same bytes are the same request, because models never change.
+/// Bodies up to this size are keys of the memo, where the same bytes are the same request for good: about built-in and inline models.
 const MAX_BODY_KEY: usize = 4096;
 
 fn body_key(body: &[u8]) -> Option<String> {

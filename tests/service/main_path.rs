@@ -87,7 +87,7 @@ async fn a_request_is_computed_once_and_served_ever_after() {
 async fn two_hundred_identical_requests_are_one_optimisation() {
     let server = Server::start_with("sqlite::memory:");
     // Long enough that the requests meet while it runs.
-    let mut slow = request(40);
+    let mut slow = request(20);
     slow["objective"] = json!("unipc-midpoint");
     let requests = (0..200).map(|_| {
         let pending = server

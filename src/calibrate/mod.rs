@@ -144,18 +144,9 @@ pub fn calibrate(
 ) -> Result<Outcome, CalibrateError> {
     let mut bench = Bench::new(noise, denoiser, stop, observe);
     let plan = Plan::new(noise, settings, &starts);
-    let training = SampleSet::new(
-        denoiser,
-        &settings.labels,
-        2 * settings.seed,
-        settings.samples,
-    );
-    let fresh = SampleSet::new(
-        denoiser,
-        &settings.labels,
-        2 * settings.seed + 1,
-        settings.validation_samples,
-    );
+    let set = |seed, count| SampleSet::new(denoiser, &settings.labels, seed, count);
+    let training = set(2 * settings.seed, settings.samples);
+    let fresh = set(2 * settings.seed + 1, settings.validation_samples);
     bench.begin(
         Phase::Teacher,
         plan.teacher,

@@ -8,6 +8,7 @@ use crate::api::{
 };
 use crate::calibrate::{self, Candidate, ErrorStats, Judged, Outcome, Phase, Progress, Settings};
 use crate::denoiser::{Guided, Models};
+use crate::hso::Method;
 use crate::schedule::rules::RULES;
 use crate::schedule::{NoiseSchedule, Schedule, Terminal};
 use std::sync::atomic::AtomicBool;
@@ -97,7 +98,6 @@ fn starts(
             calibrate: None,
             ..effective.clone()
         };
-        let hso = search::hso(&plain, search, noise.clone(), stop, &mut |_| {})?;
         let spaced = SearchSettings {
             d_min: match effective.plan {
                 Plan::HsoConstrained(_) => search.d_min,
@@ -105,8 +105,11 @@ fn starts(
             },
             ..search.clone()
         };
-        let constrained =
-            search::hso_constrained(&plain, &spaced, noise.clone(), stop, &mut |_| {})?;
+        let searched = |settings, method| {
+            search::answer(&plain, settings, method, noise.clone(), stop, &mut |_| {})
+        };
+        let hso = searched(search, Method::Hso)?;
+        let constrained = searched(&spaced, Method::HsoConstrained)?;
         starts.push(("hso".to_owned(), hso.schedule.clone()));
         starts.push(("hso-constrained".to_owned(), constrained.schedule));
         let few = effective.solver.name == SolverName::Auto || terminal == Terminal::TMin;

@@ -15,7 +15,7 @@ mod warnings;
 use crate::api::{Effective, JobProgress, Plan, ScheduleDocument};
 use crate::calibrate::CalibrateError;
 use crate::denoiser::{DenoiserError, LoadError, Models};
-use crate::hso::SearchError;
+use crate::hso::{Method, SearchError};
 use crate::schedule::{NoiseError, NoiseSchedule, ScheduleError};
 pub use known::{asks_for_denoiser, known, noise_of};
 use std::sync::atomic::AtomicBool;
@@ -104,9 +104,12 @@ fn answered(
         (Some(calibration), _) => {
             calibrated::answer(effective, calibration, models, given, noise, stop, observe)?
         }
-        (None, Plan::Hso(settings)) => search::hso(effective, settings, noise, stop, observe)?,
+        (None, Plan::Hso(settings)) => {
+            search::answer(effective, settings, Method::Hso, noise, stop, observe)?
+        }
         (None, Plan::HsoConstrained(settings)) => {
-            search::hso_constrained(effective, settings, noise, stop, observe)?
+            let method = Method::HsoConstrained;
+            search::answer(effective, settings, method, noise, stop, observe)?
         }
         (None, Plan::Published { .. }) => published::answer(effective, noise)?,
     };

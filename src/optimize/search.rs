@@ -16,65 +16,16 @@ use crate::objective::unipc_midpoint::UniPcMidpoint;
 use crate::schedule::{NoiseSchedule, Schedule};
 use std::sync::atomic::AtomicBool;
 
-/// The published search.
-pub(super) fn hso(
-    effective: &Effective,
-    settings: &SearchSettings,
-    noise: NoiseSchedule,
-    stop: &AtomicBool,
-    observe: &mut dyn FnMut(&JobProgress),
-) -> Result<Answer, OptimizeError> {
-    searched(
-        problem(effective, settings, Method::Hso, noise),
-        effective,
-        settings,
-        stop,
-        observe,
-    )
-}
-
-/// The search with the spacing as constraints of its lower level.
-pub(super) fn hso_constrained(
-    effective: &Effective,
-    settings: &SearchSettings,
-    noise: NoiseSchedule,
-    stop: &AtomicBool,
-    observe: &mut dyn FnMut(&JobProgress),
-) -> Result<Answer, OptimizeError> {
-    let problem = problem(effective, settings, Method::HsoConstrained, noise);
-    searched(problem, effective, settings, stop, observe)
-}
-
-fn problem(
+/// Searches as the settings say, with the spacing where `method` has it.
+pub(super) fn answer(
     effective: &Effective,
     settings: &SearchSettings,
     method: Method,
     noise: NoiseSchedule,
-) -> Problem {
-    Problem {
-        noise,
-        nfe: usize::from(effective.nfe.get()),
-        points: effective.points(),
-        terminal: effective.terminal,
-        objective: objective(settings.objective, settings.p, effective.solver),
-        method,
-        gamma: settings.gamma,
-        d_min: settings.d_min,
-        bounds: settings.bounds(),
-        population: settings.population as usize,
-        generations: settings.generations as usize,
-        tolerance: settings.tolerance,
-        seed: settings.seed,
-    }
-}
-
-fn searched(
-    problem: Problem,
-    effective: &Effective,
-    settings: &SearchSettings,
     stop: &AtomicBool,
     observe: &mut dyn FnMut(&JobProgress),
 ) -> Result<Answer, OptimizeError> {
+    let problem = problem(effective, settings, method, noise);
     let outcome = hso::search(&problem, stop, |progress| {
         observe(&JobProgress::from(progress));
     })?;
@@ -120,6 +71,29 @@ fn searched(
         warnings,
         ..Answer::plain(effective, problem.noise, schedule)
     })
+}
+
+fn problem(
+    effective: &Effective,
+    settings: &SearchSettings,
+    method: Method,
+    noise: NoiseSchedule,
+) -> Problem {
+    Problem {
+        noise,
+        nfe: usize::from(effective.nfe.get()),
+        points: effective.points(),
+        terminal: effective.terminal,
+        objective: objective(settings.objective, settings.p, effective.solver),
+        method,
+        gamma: settings.gamma,
+        d_min: settings.d_min,
+        bounds: settings.bounds(),
+        population: settings.population as usize,
+        generations: settings.generations as usize,
+        tolerance: settings.tolerance,
+        seed: settings.seed,
+    }
 }
 
 impl From<&Progress> for JobProgress {

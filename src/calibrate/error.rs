@@ -17,8 +17,7 @@ pub struct ErrorStats {
 }
 
 /// Root mean square difference of every sample to its target.
-#[must_use]
-pub fn per_sample_rmse(samples: &Batch, targets: &Batch) -> Vec<f64> {
+fn per_sample_rmse(samples: &Batch, targets: &Batch) -> Vec<f64> {
     samples
         .iter()
         .zip(targets)
@@ -34,10 +33,14 @@ pub fn per_sample_rmse(samples: &Batch, targets: &Batch) -> Vec<f64> {
 }
 
 impl ErrorStats {
+    /// How far samples are from their targets.
+    pub(super) fn between(samples: &Batch, targets: &Batch) -> Self {
+        Self::of(&per_sample_rmse(samples, targets))
+    }
+
     /// # Panics
     /// Without any sample.
-    #[must_use]
-    pub fn of(errors: &[f64]) -> Self {
+    fn of(errors: &[f64]) -> Self {
         let n = errors.len();
         let mean = errors.iter().sum::<f64>() / n as f64;
         let spread: f64 = errors.iter().map(|e| (e - mean) * (e - mean)).sum();

@@ -15,7 +15,7 @@ mod gauss_newton;
 mod samples;
 mod teacher;
 
-pub use error::{ErrorStats, per_sample_rmse};
+pub use error::ErrorStats;
 
 use crate::denoiser::{Batch, Denoiser, DenoiserError};
 use crate::schedule::{NoiseSchedule, Schedule, ScheduleError};
@@ -198,7 +198,7 @@ fn validated(
         .map(|(candidate, refined_from)| {
             let samples = bench.run(candidate.solver, &candidate.schedule, fresh)?;
             Ok(Judged {
-                error: ErrorStats::of(&per_sample_rmse(&samples, truth)),
+                error: ErrorStats::between(&samples, truth),
                 candidate,
                 refined_from,
             })
@@ -256,7 +256,7 @@ fn screened<'a>(
     let mut scored = Vec::with_capacity(starts.len());
     for start in starts {
         let samples = bench.run(start.solver, &start.schedule, &set)?;
-        let error = ErrorStats::of(&per_sample_rmse(&samples, &targets)).mean;
+        let error = ErrorStats::between(&samples, &targets).mean;
         // Points that (nearly) meet give no differences to go by.
         if is_refinable(&start.schedule) {
             scored.push((error, start));
@@ -314,7 +314,7 @@ fn refined(
         let mut residuals = |lambdas: &[f64]| -> Result<Batch, CalibrateError> {
             let schedule = Schedule::from_lambdas(noise, lambdas.to_vec(), terminal)?;
             let samples = bench.run(start.solver, &schedule, training)?;
-            bench.found(ErrorStats::of(&per_sample_rmse(&samples, &teacher.targets)).mean);
+            bench.found(ErrorStats::between(&samples, &teacher.targets).mean);
             Ok(Batch::combine(&[(1.0, &samples), (-1.0, &teacher.targets)]))
         };
         let clamped = start.schedule.lambdas().iter();
@@ -331,7 +331,7 @@ fn refined(
         let mut error = minimum.value;
         if settings.snap {
             let samples = bench.run(candidate.solver, &candidate.schedule, training)?;
-            error = ErrorStats::of(&per_sample_rmse(&samples, &teacher.targets)).mean;
+            error = ErrorStats::between(&samples, &teacher.targets).mean;
             spent += 1;
         }
         found.push((error, (candidate, Some(start.name.clone()))));

@@ -1,6 +1,6 @@
 //! The teacher: a fine solve whose clean samples are what few steps should reach, doubled until it stays where it is.
 
-use super::error::{ErrorStats, per_sample_rmse};
+use super::error::ErrorStats;
 use super::samples::{Bench, SampleSet};
 use super::{CalibrateError, TeacherReport};
 use crate::denoiser::Batch;
@@ -51,9 +51,9 @@ impl Teacher {
             }
             let schedule = fine(bench.noise, steps);
             let targets = bench.run(solver, &schedule, set)?;
-            let change = ErrorStats::of(&per_sample_rmse(&coarse, &targets)).mean;
+            let change = ErrorStats::between(&coarse, &targets).mean;
             let zero = Batch::new(vec![0.0; targets.data().len()], targets.samples());
-            let size = ErrorStats::of(&per_sample_rmse(&targets, &zero)).mean;
+            let size = ErrorStats::between(&targets, &zero).mean;
             let converged = change <= CONVERGED * size;
             if converged || steps >= STEPS.1 {
                 return Ok(Self {

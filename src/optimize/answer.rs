@@ -7,7 +7,7 @@ use crate::api::{
 };
 use crate::objective::Objective;
 use crate::objective::mep::Mep;
-use crate::schedule::rules::RULES;
+use crate::schedule::rules::{RULES, Rule};
 use crate::schedule::{NoiseSchedule, Schedule, Terminal};
 use std::time::Instant;
 
@@ -114,25 +114,32 @@ impl Answer {
 /// Every rule that applies, scored by the midpoint proxy over its own points and between the schedule's ends.
 fn baselines(noise: &NoiseSchedule, schedule: &Schedule, p: f64) -> Vec<Baseline> {
     let points = schedule.t().len();
-    let most = noise.t_range().1;
-    let ends = (schedule.t()[0].min(most), schedule.t()[points - 1]);
-    let evaluations = schedule.timesteps(noise).len();
-    RULES
-        .iter()
-        .filter_map(|rule| {
-            let native = rule.native(noise, evaluations);
-            let matched = if points < 2 {
-                None
-            } else {
-                rule.matched(noise, points, ends.0, ends.1)
-            };
-            (native.is_some() || matched.is_some()).then(|| Baseline {
-                name: rule.name.to_owned(),
-                mep_native: native.map(|lambdas| proxy(noise, p, &lambdas)),
-                mep_matched: matched.map(|lambdas| proxy(noise, p, &lambdas)),
-            })
+    let ends = (schedule.t()[0], schedule.t()[points - 1]);
+    rules_beside(noise, schedule.timesteps(noise).len(), points, ends)
+        .map(|(rule, native, matched)| Baseline {
+            name: rule.name.to_owned(),
+            mep_native: native.map(|lambdas| proxy(noise, p, &lambdas)),
+            mep_matched: matched.map(|lambdas| proxy(noise, p, &lambdas)),
         })
         .collect()
+}
+
+/// Half log-SNRs of a rule by its own tool and between given ends, where it has them.
+type RulePoints = (&'static Rule, Option<Vec<f64>>, Option<Vec<f64>>);
+
+/// Every rule that applies beside a schedule of that many evaluations and points from `t_max` to `t_min`.
+pub(super) fn rules_beside(
+    noise: &NoiseSchedule,
+    evaluations: usize,
+    points: usize,
+    (t_max, t_min): (f64, f64),
+) -> impl Iterator<Item = RulePoints> {
+    let t_max = t_max.min(noise.t_range().1);
+    RULES.iter().filter_map(move |rule| {
+        let native = rule.native(noise, evaluations);
+        let matched = rule.matched(noise, points, t_max, t_min);
+        (native.is_some() || matched.is_some()).then_some((rule, native, matched))
+    })
 }
 
 /// The midpoint proxy of a list of points; a single point has no interval and costs nothing. Pure noise, where log-SNR is

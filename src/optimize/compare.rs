@@ -3,14 +3,13 @@
 //! Proxy values say how a search sees the schedules, not how a model samples with them; where the request calibrates, every row
 //! has its measured error too.
 
-use super::answer::proxy;
+use super::answer::{proxy, rules_beside};
 use super::{DEFAULT_P, OptimizeError, answered};
 use crate::api::{
     Comparison, ComparisonRow, Effective, GivenSigmas, InvalidField, JobProgress, Plan,
     ScheduleDocument,
 };
 use crate::denoiser::Models;
-use crate::schedule::rules::RULES;
 use crate::schedule::{NoiseError, NoiseSchedule, Schedule, Terminal};
 use std::sync::atomic::AtomicBool;
 
@@ -151,22 +150,12 @@ fn scored(
         Some(lambdas.clone()),
         Some(lambdas.clone()),
     )];
-    let most = noise.t_range().1;
-    let ends = (
-        noise.t(lambdas[0]).min(most),
-        noise.t(lambdas[lambdas.len() - 1]),
+    let points = lambdas.len();
+    let ends = (noise.t(lambdas[0]), noise.t(lambdas[points - 1]));
+    let beside = rules_beside(noise, schedule.timesteps.len(), points, ends);
+    rows.extend(
+        beside.map(|(rule, native, matched)| row(noise, p, rule.name.to_owned(), native, matched)),
     );
-    for rule in RULES {
-        let native = rule.native(noise, schedule.timesteps.len());
-        let matched = if lambdas.len() < 2 {
-            None
-        } else {
-            rule.matched(noise, lambdas.len(), ends.0, ends.1)
-        };
-        if native.is_some() || matched.is_some() {
-            rows.push(row(noise, p, rule.name.to_owned(), native, matched));
-        }
-    }
     for (name, lambdas) in given {
         rows.push(row(noise, p, name.clone(), Some(lambdas.clone()), None));
     }

@@ -23,6 +23,16 @@ pub struct Padding {
     pub after: usize,
 }
 
+impl Padding {
+    /// As much on every side.
+    fn even(pixels: usize) -> Self {
+        Self {
+            before: pixels,
+            after: pixels,
+        }
+    }
+}
+
 /// A convolution with a square kernel and a bias.
 pub struct Conv2d {
     /// `[out, in * kernel * kernel]`.
@@ -50,11 +60,7 @@ impl Conv2d {
         channels: usize,
         outputs: usize,
     ) -> std::result::Result<Self, LoadError> {
-        let padding = Padding {
-            before: 1,
-            after: 1,
-        };
-        Self::with_kernel(scope, channels, outputs, 3, 1, padding)
+        Self::with_kernel(scope, channels, outputs, 3, 1, Padding::even(1))
     }
 
     /// A 3x3 kernel that halves the size.
@@ -72,11 +78,7 @@ impl Conv2d {
         channels: usize,
         outputs: usize,
     ) -> std::result::Result<Self, LoadError> {
-        let padding = Padding {
-            before: 0,
-            after: 0,
-        };
-        Self::with_kernel(scope, channels, outputs, 1, 1, padding)
+        Self::with_kernel(scope, channels, outputs, 1, 1, Padding::even(0))
     }
 
     /// A 1x1 kernel that is stored as a linear layer.
@@ -94,10 +96,7 @@ impl Conv2d {
                 outputs,
                 kernel: 1,
                 stride: 1,
-                padding: Padding {
-                    before: 0,
-                    after: 0,
-                },
+                padding: Padding::even(0),
             },
         })
     }

@@ -5,7 +5,8 @@
 //! will run. Only safetensors are read.
 
 use super::LoadError;
-use super::weights::{check_header, digest};
+use super::files::NetworkFiles;
+use super::weights::WeightsFile;
 use crate::schedule::{NoiseSpec, Prediction, SchedulerConfig};
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -26,14 +27,11 @@ pub struct ModelsRoot {
 pub struct ModelFolder {
     /// The folder's name.
     pub name: String,
-    /// The network's `config.json`.
-    pub config: Vec<u8>,
+    pub network: NetworkFiles,
     /// The scheduler it was trained with: its noise schedule.
     pub scheduler: SchedulerConfig,
     /// What the network predicts, by that scheduler.
     pub prediction: Prediction,
-    /// The safetensors file.
-    pub weights: Vec<u8>,
     /// SHA-256 of what its answers depend on, the config, the prediction and the weights, in hexadecimal.
     pub digest: String,
 }
@@ -67,9 +65,11 @@ impl ModelFolder {
             name: name.to_owned(),
             scheduler,
             prediction,
-            digest: digest(&[&config, format!("{prediction:?}").as_bytes(), &weights]),
-            config,
-            weights,
+            digest: String::new(),
+            network: NetworkFiles {
+                config,
+                weights: vec![WeightsFile::Bytes(weights.into())],
+            },
         })
     }
 }
@@ -183,7 +183,6 @@ impl ModelsRoot {
             return Err(LoadError::Safetensors(format!("it has {size} bytes")));
         }
         file.read_exact(&mut start).map_err(io(&path))?;
-        check_header(start, size)?;
         let mut bytes = start.to_vec();
         bytes.reserve_exact((size - 8) as usize);
         file.read_to_end(&mut bytes).map_err(io(&path))?;

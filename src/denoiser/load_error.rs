@@ -1,6 +1,6 @@
 //! Why a model does not load: one error for folders, configs, weights and devices, each telling what to change.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A model that does not load, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,13 @@ pub enum LoadError {
     },
     #[error("`{key}` is stored as {found}: save the weights as f32, f16 or bf16")]
     Dtype { key: String, found: String },
+    #[error("{part}: {source}")]
+    Part {
+        part: &'static str,
+        source: Box<LoadError>,
+    },
+    #[error("`{0}` is no precision: use f32, f16 or bf16")]
+    UnknownPrecision(String),
     #[error("`{0}` is no device: use cpu, cuda, cuda:<index>, metal or metal:<index>")]
     UnknownDevice(String),
     #[error("this build has no {device}: build with `--features {feature}` or use cpu")]
@@ -62,6 +69,20 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// An error of the file system.
+    pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    /// Says which part of a pipeline an error is about.
+    pub(super) fn of_part(part: &'static str) -> impl FnOnce(Self) -> Self {
+        move |source| Self::Part {
+            part,
+            source: Box::new(source),
+        }
+    }
+
     /// An error in a field of the network's config.
     pub(super) fn config(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::Config {

@@ -4,26 +4,33 @@
 //! arithmetic; a network uploads and downloads them, which costs nothing beside its own work.
 
 mod batch;
+mod config_file;
 mod device;
+mod files;
 mod folder;
 mod guidance;
 mod kernels;
+mod layers;
 mod load_error;
 mod mixture;
 mod models;
 mod network;
+mod precision;
 mod unet2d;
 mod weights;
 
 pub use batch::Batch;
 pub use device::Device;
+pub use files::{NetworkFiles, TextFiles, TokenizerFiles, Vocabulary};
 pub use folder::{ModelFolder, ModelsRoot};
 pub use guidance::Guided;
 pub use load_error::LoadError;
 pub use mixture::Mixture;
 pub use models::{Description, Models};
 pub use network::UnetDenoiser;
+pub use precision::Precision;
 pub use unet2d::{MidBlock, Unet2dConfig};
+pub use weights::WeightsFile;
 
 use crate::solver::Level;
 

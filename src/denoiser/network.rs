@@ -6,7 +6,7 @@
 use super::folder::ModelFolder;
 use super::unet2d::{Unet2d, Unet2dConfig};
 use super::weights::Weights;
-use super::{Batch, Conditioning, Denoiser, DenoiserError, Device, LoadError};
+use super::{Batch, Conditioning, Denoiser, DenoiserError, Device, LoadError, Precision};
 use crate::schedule::Prediction;
 use crate::solver::{Level, prediction};
 use candle_core::{Device as Candle, Tensor};
@@ -32,13 +32,16 @@ pub struct UnetDenoiser {
 impl UnetDenoiser {
     /// Builds a model's network on a device.
     pub fn load(model: &ModelFolder, device: Device) -> Result<Self, LoadError> {
-        let config = Unet2dConfig::parse(&model.config)?;
+        let config = Unet2dConfig::parse(&model.network.config)?;
         if config.in_channels != config.out_channels {
             let detail = format!("must be in_channels, {}", config.in_channels);
             return Err(LoadError::config("out_channels", detail));
         }
         let opened = device.open()?;
-        let network = Unet2d::load(&config, Weights::new(&model.weights, &opened)?)?;
+        let network = Unet2d::load(
+            &config,
+            Weights::open(&model.network.weights, &opened, Precision::F32)?,
+        )?;
         let [height, width] = config.sample_size;
         let widest = config.block_out_channels[0] * height * width;
         Ok(Self {
@@ -54,7 +57,7 @@ impl UnetDenoiser {
 
     /// Class labels that a model's network takes, by its config alone.
     pub fn classes_of(model: &ModelFolder) -> Result<u32, LoadError> {
-        let config = Unet2dConfig::parse(&model.config)?;
+        let config = Unet2dConfig::parse(&model.network.config)?;
         Ok(config.num_class_embeds.map_or(0, |rows| rows as u32 - 1))
     }
 

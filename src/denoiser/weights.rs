@@ -1,65 +1,156 @@
-//! The weights of a network: a safetensors file whole in memory, checked before it is believed.
+//! The weights of a network: safetensors files, checked before they are believed.
 //!
 //! A network takes its tensors by key and shape; at the end every tensor must have been taken, so that a config and weights
-//! that do not belong together are found out. Tensors come as f32 on the network's device, whatever they are stored as.
+//! that do not belong together are found out. A file on disk is read tensor by tensor, so that loading needs little more memory than
+//! the network. Tensors come in the network's precision on its device, whatever they are stored as.
 
-use super::LoadError;
-use candle_core::safetensors::BufferedSafetensors;
+use super::{LoadError, Precision};
 use candle_core::{DType, Device, Tensor};
-use sha2::{Digest as _, Sha256};
+use safetensors::tensor::{Metadata, TensorInfo};
 use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Cursor, Read as _, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Longest header that is read; the format's own limit.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// SHA-256 over several files and their lengths, in hexadecimal.
-#[must_use]
-pub fn digest(files: &[&[u8]]) -> String {
-    let mut hash = Sha256::new();
-    for file in files {
-        hash.update((file.len() as u64).to_le_bytes());
-        hash.update(file);
-    }
-    hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("strings take everything");
-        hex
-    })
+/// Bytes of a file before its header.
+const START: u64 = 8;
+
+/// A safetensors file.
+#[derive(Clone, Debug)]
+pub enum WeightsFile {
+    /// In memory.
+    Bytes(Arc<[u8]>),
+    /// On disk.
+    Path(PathBuf),
 }
 
-/// Checks a file's header length against its first 8 bytes and its size, before anything else is read.
-pub(super) fn check_header(start: [u8; 8], file_size: u64) -> Result<(), LoadError> {
-    let header = u64::from_le_bytes(start);
-    if header > MAX_HEADER || header > file_size.saturating_sub(8) {
+/// Bytes that a tensor is read from.
+trait Source: io::Read + Seek {}
+impl<S: io::Read + Seek> Source for S {}
+
+impl WeightsFile {
+    fn open(&self) -> Result<Box<dyn Source>, LoadError> {
+        Ok(match self {
+            Self::Bytes(bytes) => Box::new(Cursor::new(bytes.clone())),
+            Self::Path(path) => Box::new(File::open(path).map_err(LoadError::io(path))?),
+        })
+    }
+}
+
+/// A file whose header was read.
+struct Opened {
+    source: RefCell<Box<dyn Source>>,
+    header: Metadata,
+    /// Where the tensors start.
+    data: u64,
+}
+
+impl Opened {
+    fn new(file: &WeightsFile) -> Result<Self, LoadError> {
+        let mut source = file.open()?;
+        let (header, data) = read_header(&mut source)?;
+        Ok(Self {
+            source: RefCell::new(source),
+            header,
+            data,
+        })
+    }
+
+    fn read(&self, tensor: &TensorInfo) -> io::Result<Vec<u8>> {
+        let (start, end) = tensor.data_offsets;
+        let mut source = self.source.borrow_mut();
+        source.seek(SeekFrom::Start(self.data + start as u64))?;
+        let mut bytes = vec![0; end - start];
+        source.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// A file's header, and where what it describes starts; the two must make up the file.
+fn read_header(source: &mut impl Source) -> Result<(Metadata, u64), LoadError> {
+    let unreadable = |error: io::Error| LoadError::Safetensors(error.to_string());
+    let size = source.seek(SeekFrom::End(0)).map_err(unreadable)?;
+    source.rewind().map_err(unreadable)?;
+    let mut start = [0; START as usize];
+    if size < START {
+        return Err(LoadError::Safetensors(format!("it has {size} bytes")));
+    }
+    source.read_exact(&mut start).map_err(unreadable)?;
+    let length = u64::from_le_bytes(start);
+    if length > MAX_HEADER || length > size - START {
         return Err(LoadError::Safetensors(format!(
-            "its header claims {header} bytes of a file of {file_size}"
+            "its header claims {length} bytes of a file of {size}"
         )));
     }
-    Ok(())
+    let mut header = vec![0; length as usize];
+    source.read_exact(&mut header).map_err(unreadable)?;
+    let header: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| LoadError::Safetensors(format!("its header: {error}")))?;
+    let data = START + length;
+    if data + header.data_len() as u64 != size {
+        return Err(LoadError::Safetensors(format!(
+            "its tensors make up {} bytes of a file that has {} for them",
+            header.data_len(),
+            size - data
+        )));
+    }
+    Ok((header, data))
+}
+
+/// Numbers in all tensors of some files, by their headers.
+pub(super) fn count(files: &[WeightsFile]) -> Result<u64, LoadError> {
+    let mut numbers = 0;
+    for file in files {
+        let (header, _) = read_header(&mut file.open()?)?;
+        let sizes = header.tensors();
+        numbers += sizes
+            .values()
+            .map(|info| info.shape.iter().product::<usize>() as u64)
+            .sum::<u64>();
+    }
+    Ok(numbers)
 }
 
 /// Tensors by key, each to be taken once.
 pub(super) struct Weights {
-    file: BufferedSafetensors,
+    files: Vec<Opened>,
+    /// The file that has a key.
+    holders: BTreeMap<String, usize>,
     left: RefCell<BTreeSet<String>>,
     device: Device,
+    dtype: DType,
 }
 
 impl Weights {
-    pub fn new(bytes: &[u8], device: &Device) -> Result<Self, LoadError> {
-        let start = bytes
-            .first_chunk()
-            .copied()
-            .ok_or_else(|| LoadError::Safetensors(format!("it has {} bytes", bytes.len())))?;
-        check_header(start, bytes.len() as u64)?;
-        let file = BufferedSafetensors::new(bytes.to_vec())
-            .map_err(|error| LoadError::Safetensors(error.to_string()))?;
-        let left = file.tensors().into_iter().map(|(key, _)| key).collect();
+    /// The tensors of several files, as they are to be on a device.
+    pub fn open(
+        files: &[WeightsFile],
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self, LoadError> {
+        let files = files
+            .iter()
+            .map(Opened::new)
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut holders = BTreeMap::new();
+        for (i, file) in files.iter().enumerate() {
+            for key in file.header.offset_keys() {
+                if let Some(key) = holders.insert(key.clone(), i).map(|_| key) {
+                    return Err(LoadError::Safetensors(format!("`{key}` is in two files")));
+                }
+            }
+        }
         Ok(Self {
-            file,
-            left: RefCell::new(left),
+            left: RefCell::new(holders.keys().cloned().collect()),
+            files,
+            holders,
             device: device.clone(),
+            dtype: precision.dtype(),
         })
     }
 
@@ -87,24 +178,27 @@ impl Weights {
         if !self.left.borrow_mut().remove(key) {
             return Err(LoadError::MissingKey(key.to_owned()));
         }
-        let view = self.file.get(key)?;
-        if view.shape() != shape {
+        let file = &self.files[self.holders[key]];
+        let info = file.header.info(key).expect("a key of that file");
+        if info.shape != shape {
             return Err(LoadError::Shape {
                 key: key.to_owned(),
                 expected: shape.to_vec(),
-                found: view.shape().to_vec(),
+                found: info.shape.clone(),
             });
         }
-        if !matches!(
-            DType::try_from(view.dtype()),
-            Ok(DType::F32 | DType::F16 | DType::BF16)
-        ) {
+        let Ok(stored @ (DType::F32 | DType::F16 | DType::BF16)) = DType::try_from(info.dtype)
+        else {
             return Err(LoadError::Dtype {
                 key: key.to_owned(),
-                found: format!("{:?}", view.dtype()),
+                found: format!("{:?}", info.dtype),
             });
-        }
-        Ok(self.file.load(key, &self.device)?.to_dtype(DType::F32)?)
+        };
+        let bytes = file
+            .read(info)
+            .map_err(|error| LoadError::Safetensors(format!("`{key}`: {error}")))?;
+        let tensor = Tensor::from_raw_buffer(&bytes, stored, shape, &self.device)?;
+        Ok(tensor.to_dtype(self.dtype)?)
     }
 }
 
@@ -132,5 +226,12 @@ impl Scope<'_> {
     /// Takes the tensor `name`, which must have `shape`.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
         self.weights.take(&format!("{}{name}", self.prefix), shape)
+    }
+
+    /// Leaves out every tensor whose name begins with `name`: parts of a file that belong to something else.
+    pub fn skip(&self, name: &str) {
+        let prefix = format!("{}{name}", self.prefix);
+        let mut left = self.weights.left.borrow_mut();
+        left.retain(|key| !key.starts_with(&prefix));
     }
 }

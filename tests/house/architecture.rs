@@ -80,6 +80,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("candle_core", &["denoiser"]),
     ("gemm", &["denoiser"]),
     ("pulp", &["denoiser"]),
+    ("safetensors", &["denoiser"]),
+    ("tokenizers", &["denoiser"]),
     ("tower_http", &["http"]),
     ("utoipa", &["api", "http"]),
     ("clap", &["cli", "main", "telemetry"]),

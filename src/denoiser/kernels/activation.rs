@@ -1,20 +1,30 @@
-//! Elementwise silu, and softmax over the last dimension.
+//! Elementwise silu and gelu, and softmax over the last dimension.
 
-use super::{floats, vector};
+use super::{floats, native, vector};
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
 /// `x sigmoid(x)`.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if native(x) {
         x.contiguous()?.apply_op1_no_bwd(&Silu)
     } else {
         x.silu()
     }
 }
 
+/// `x Phi(x)`, with the error function rather than an approximation of it.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    x.gelu_erf()
+}
+
+/// `x sigmoid(1.702 x)`, OpenAI's approximation of gelu.
+pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    silu(&(x * 1.702)?)? / 1.702
+}
+
 /// Softmax of `scale x` over the last dimension; `scale` is positive.
 pub fn softmax(x: &Tensor, scale: f64) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if native(x) {
         return x.contiguous()?.apply_op1_no_bwd(&Softmax(scale as f32));
     }
     let x = (x * scale)?;

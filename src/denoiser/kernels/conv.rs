@@ -5,7 +5,7 @@
 
 use super::product::{Matrix, product};
 use super::winograd::{self, Winograd};
-use super::{floats, vector};
+use super::{floats, native, vector};
 use crate::denoiser::LoadError;
 use crate::denoiser::weights::Scope;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
@@ -111,7 +111,7 @@ impl Conv2d {
     ) -> std::result::Result<Self, LoadError> {
         let weight = scope.tensor("weight", &[outputs, channels, kernel, kernel])?;
         Ok(Self {
-            transformed: (weight.device().is_cpu() && kernel == 3 && stride == 1)
+            transformed: (native(&weight) && kernel == 3 && stride == 1)
                 .then(|| winograd::transformed(&weight))
                 .transpose()?,
             weight: weight.flatten_from(1)?,
@@ -137,7 +137,7 @@ impl Conv2d {
     }
 
     fn apply(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        if x.device().is_cpu() {
+        if native(x) {
             let x = x.contiguous()?;
             let (_, _, height, width) = x.dims4()?;
             if let Some(weight) = &self.transformed

@@ -1,6 +1,6 @@
 //! Group norm with its scale and shift, an optional modulation by the time and an optional silu, in one pass over the sample.
 
-use super::{floats, vector};
+use super::{floats, native, vector};
 use crate::denoiser::LoadError;
 use crate::denoiser::weights::Scope;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
@@ -47,7 +47,7 @@ impl GroupNorm {
     }
 
     fn apply(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, silu: bool) -> Result<Tensor> {
-        if x.device().is_cpu() {
+        if native(x) {
             let op = Op {
                 groups: self.groups,
                 eps: self.eps,

@@ -86,7 +86,7 @@ pub fn product(
 
 /// `[b, m, k]` times `[b, k, n]`, each contiguous or a transposed view of what is.
 pub fn matmul(left: &Tensor, right: &Tensor) -> Result<Tensor> {
-    if left.device().is_cpu() {
+    if super::native(left) {
         left.apply_op2_no_bwd(right, &Matmul)
     } else {
         left.matmul(right)

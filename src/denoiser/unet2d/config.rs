@@ -4,8 +4,8 @@
 //! that is not known; fields that start with `_` are diffusers' own notes, and training's `dropout` changes nothing.
 
 use crate::denoiser::LoadError;
+use crate::denoiser::config_file::{self, one_of};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 /// A network's description, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,15 +131,7 @@ impl Default for Raw {
 impl Unet2dConfig {
     /// Reads and checks the file's bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
-        let mut fields: Map<String, Value> = serde_json::from_slice(bytes)
-            .map_err(|error| LoadError::config("the file", error.to_string()))?;
-        let class = fields.get("_class_name").and_then(Value::as_str);
-        one_of("_class_name", class, &["UNet2DModel"])?;
-        fields.retain(|name, _| !name.starts_with('_'));
-        let raw: Raw =
-            serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
-                LoadError::config(error.path().to_string(), error.inner().to_string())
-            })?;
+        let raw: Raw = config_file::read(bytes, &["UNet2DModel"])?;
         raw.check()?;
         let config = raw.resolve()?;
         config.check()?;
@@ -308,18 +300,4 @@ fn blocks(field: &str, names: &[String], plain: &str) -> Result<Vec<bool>, LoadE
             Ok(*name == attention)
         })
         .collect()
-}
-
-fn one_of(field: &str, value: Option<&str>, supported: &[&str]) -> Result<(), LoadError> {
-    match value {
-        Some(value) if supported.contains(&value) => Ok(()),
-        Some(value) => {
-            let detail = format!("`{value}` is not supported; {} is", supported.join(" or "));
-            Err(LoadError::config(field, detail))
-        }
-        None => Err(LoadError::config(
-            field,
-            format!("is missing; {} is supported", supported.join(" or ")),
-        )),
-    }
 }

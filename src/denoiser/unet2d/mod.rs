@@ -3,25 +3,21 @@
 //! Built from its `config.json` and its weights, each of which must account for all of the other. Forward passes are f32 and
 //! treat each sample by itself. Only `network` calls it.
 
-mod attention;
-mod blocks;
 mod config;
-mod embeddings;
-mod resnet;
 
 pub use config::{MidBlock, Unet2dConfig};
 
 use crate::denoiser::LoadError;
 use crate::denoiser::kernels::{Conv2d, GroupNorm};
+use crate::denoiser::layers::level::{self, Down, Mid, Up};
+use crate::denoiser::layers::{attention, resnet, time};
 use crate::denoiser::weights::{Scope, Weights};
-use blocks::{Down, Mid, Up};
 use candle_core::{Result, Tensor};
-use embeddings::Embedding;
 
 /// The network on a device.
 pub(super) struct Unet2d {
     center_input_sample: bool,
-    embedding: Embedding,
+    embedding: time::Embedding,
     conv_in: Conv2d,
     down: Vec<Down>,
     mid: Option<Mid>,
@@ -42,7 +38,7 @@ impl Unet2d {
         let first = config.block_out_channels[0];
         Ok(Self {
             center_input_sample: config.center_input_sample,
-            embedding: Embedding::load(scope, config)?,
+            embedding: time::Embedding::load(scope, times(config))?,
             conv_in: Conv2d::load(&scope.at("conv_in"), config.in_channels, first)?,
             down: down(config, &scope.at("down_blocks"))?,
             mid: mid(config, &scope.at("mid_block"))?,
@@ -80,9 +76,20 @@ impl Unet2d {
     }
 }
 
+/// How times are embedded.
+fn times(config: &Unet2dConfig) -> time::Shape {
+    time::Shape {
+        channels: config.block_out_channels[0],
+        freq_shift: config.freq_shift,
+        cosines_first: config.flip_sin_to_cos,
+        width: config.time_embed_dim,
+        classes: config.num_class_embeds,
+    }
+}
+
 /// How the blocks of a level with `channels` channels are built.
-fn shape(config: &Unet2dConfig, channels: usize, attention: bool) -> blocks::Shape {
-    blocks::Shape {
+fn shape(config: &Unet2dConfig, channels: usize, attention: bool) -> level::Shape {
+    level::Shape {
         resnet: resnet::Shape {
             groups: config.norm_num_groups,
             eps: config.norm_eps,

@@ -1,8 +1,7 @@
 //! The residual block: norm, silu, convolution, the time, norm, silu, convolution, plus the input.
 
-use super::embeddings::Linear;
 use crate::denoiser::LoadError;
-use crate::denoiser::kernels::{Conv2d, GroupNorm};
+use crate::denoiser::kernels::{Conv2d, GroupNorm, Linear};
 use crate::denoiser::weights::Scope;
 use candle_core::{Result, Tensor};
 
@@ -60,7 +59,7 @@ impl Resnet {
     /// `[b, in, h, w]` and the time's embedding after silu to `[b, out, h, w]`.
     pub fn forward(&self, x: &Tensor, time: &Tensor) -> Result<Tensor> {
         let hidden = self.norm1.forward_silu(x)?;
-        let time = self.time.forward(time)?;
+        let time = self.time.forward_vectors(time)?;
         let hidden = if self.shape.time_scale_shift {
             let parts = time.chunk(2, 1)?;
             let hidden = self.conv1.forward(&hidden)?;

@@ -4,7 +4,7 @@
 //! and the products read their factors by columns.
 
 use crate::denoiser::LoadError;
-use crate::denoiser::kernels::{Conv2d, GroupNorm, matmul, softmax};
+use crate::denoiser::kernels::{Conv2d, GroupNorm, Mask, attend};
 use crate::denoiser::weights::Scope;
 use candle_core::{Result, Tensor};
 
@@ -65,9 +65,7 @@ impl Attention {
         let query = heads(self.query.forward(&normed)?)?;
         let key = heads(self.key.forward(&normed)?)?;
         let value = heads(self.value.forward(&normed)?)?;
-        let scores = matmul(&query.transpose(1, 2)?, &key)?;
-        let weights = softmax(&scores, 1.0 / (head_dim as f64).sqrt())?;
-        let mixed = matmul(&value, &weights.transpose(1, 2)?)?;
+        let mixed = attend(&query, &key, &value, Mask::None)?;
         let out = self
             .out
             .forward(&mixed.reshape((samples, channels, height, width))?)?;

@@ -64,7 +64,7 @@ fn ours(nfe: u32) -> (f64, f64) {
         let mut runs: Vec<(f64, f64)> = (0..REPEATS)
             .map(|_| {
                 let started = Instant::now();
-                let (models, never) = (Models::built_in(), AtomicBool::new(false));
+                let (models, never) = (Models::built_in().unwrap(), AtomicBool::new(false));
                 let document =
                     optimize(&effective, &models, &never, &mut |_| {}).expect("an answer");
                 (started.elapsed().as_secs_f64(), document.fitness.total)

@@ -20,7 +20,7 @@ fn effective(solver: &str, nfe: u32, objective: &str) -> Effective {
 }
 
 fn run(effective: &Effective) {
-    let (models, never) = (Models::built_in(), AtomicBool::new(false));
+    let (models, never) = (Models::built_in().unwrap(), AtomicBool::new(false));
     let document = optimize(black_box(effective), &models, &never, &mut |_| {});
     black_box(document.expect("an answer"));
 }

@@ -47,7 +47,7 @@ pub struct JobError {
 /// How far a running job is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobProgress {
-    /// What is being done: `search`; `teacher`, `screening`, `refining`, `validation` of a calibration.
+    /// What is being done: `search`; `loading`, `teacher`, `screening`, `refining`, `validation` of a calibration.
     pub phase: String,
     /// Share done: of the most generations allowed, or of the denoiser evaluations planned.
     pub fraction: f64,
@@ -57,6 +57,12 @@ pub struct JobProgress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best_error: Option<f64>,
     pub evaluations: u64,
+    /// Calibrations: calls of the denoiser so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batches: Option<u64>,
+    /// Calibrations: estimate of the time left, once there is something to go by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<f64>,
 }
 
 /// What `?dry_run=true` answers.

@@ -23,6 +23,9 @@ pub(super) const SAMPLES: (u32, u32) = (4, 1024);
 pub(super) const VALIDATION_SAMPLES: (u32, u32) = (2, 4096);
 pub(super) const BUDGET: (u32, u32) = (0, 2000);
 pub(super) const GUIDANCE_SCALE: (f64, f64) = (0.0, 30.0);
+/// Prompts of a calibration, and characters of one.
+pub(super) const MAX_PROMPTS: usize = 64;
+pub(super) const MAX_PROMPT: usize = 2000;
 /// Denoiser evaluations of a schedule that calibrations take.
 pub(super) const MAX_CALIBRATED_NFE: u16 = 32;
 /// Denoiser evaluations a calibration may take, one a sample.

@@ -14,6 +14,7 @@ mod job;
 mod limits;
 mod model;
 mod noise;
+mod prompts;
 mod ranges;
 mod request;
 mod schema;

@@ -109,6 +109,8 @@ pub struct Progress {
     pub phase: Phase,
     /// Denoiser evaluations so far, one a sample.
     pub evaluations: u64,
+    /// Calls of the denoiser so far.
+    pub batches: u64,
     /// Evaluations it will take in all, as far as is known.
     pub planned: u64,
     /// Lowest training error so far.

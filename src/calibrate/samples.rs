@@ -4,20 +4,20 @@
 //! schedule alone; sets with different seeds share nothing. Every call of the denoiser first looks whether to stop.
 
 use super::{CalibrateError, Phase, Progress};
-use crate::denoiser::{Batch, Conditioning, Denoiser};
+use crate::denoiser::{Batch, Capacity, Conditioning, Denoiser};
 use crate::schedule::{NoiseSchedule, Schedule};
 use crate::solver::{self, BrownianTree, Level, Solver, Space};
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 /// Stream of a sample's starting noise; its random path uses those that number the nodes of a tree.
 const START: u64 = u64::MAX;
 
 /// 2^64 over the golden ratio, an odd number without pattern.
 const GOLDEN_RATIO: u64 = 0x9E37_79B9_7F4A_7C15;
-/// Samples in one call of the denoiser at most: bounds memory, and the time until a calibration hears that it should stop.
-const BATCH: usize = 64;
-
 /// A denoiser at work for one calibration: counts what it evaluates, tells how far it is, and stops when asked to.
 pub(super) struct Bench<'a> {
     pub noise: &'a NoiseSchedule,
@@ -96,6 +96,7 @@ impl<'a> Bench<'a> {
             progress: Progress {
                 phase: Phase::Teacher,
                 evaluations: 0,
+                batches: 0,
                 planned: 1,
                 best_error: None,
             },
@@ -131,41 +132,99 @@ impl<'a> Bench<'a> {
         schedule: &Schedule,
         set: &SampleSet,
     ) -> Result<Batch, CalibrateError> {
-        let batches = (0..set.len()).step_by(BATCH).map(|first| {
-            let batch = set.slice(first..set.len().min(first + BATCH));
-            self.run_batch(solver, schedule, &batch)
-        });
-        Ok(Batch::concat(&batches.collect::<Result<Vec<_>, _>>()?))
+        let Capacity { samples, in_flight } = self.denoiser.capacity();
+        let levels = solver::levels(self.noise, schedule);
+        let sets: Vec<SampleSet> = (0..set.len())
+            .step_by(samples)
+            .map(|first| set.slice(first..set.len().min(first + samples)))
+            .collect();
+        let (denoiser, stop) = (self.denoiser, self.stop);
+        let rollout = |set: &SampleSet, evaluated: &mut dyn FnMut(usize)| {
+            rollout(denoiser, solver, &levels, set, stop, evaluated)
+        };
+        let ends = if in_flight.min(sets.len()) <= 1 {
+            let one = |set| rollout(set, &mut |samples| self.count(samples));
+            sets.iter().map(one).collect::<Result<Vec<_>, _>>()?
+        } else {
+            side_by_side(&sets, in_flight, &rollout, &mut |samples| {
+                self.count(samples);
+            })?
+        };
+        Ok(Batch::concat(&ends))
     }
 
-    fn run_batch(
-        &mut self,
-        solver: Solver,
-        schedule: &Schedule,
-        set: &SampleSet,
-    ) -> Result<Batch, CalibrateError> {
-        let levels = solver::levels(self.noise, schedule);
-        let start = Batch::combine(&[(starting_scale(&levels[0]), &set.noise)]);
-        let (samples, size) = (set.len(), set.noise.size());
-        let mut brownian = BrownianTree::new(set.seeds.clone(), size, |path: Vec<f64>| {
-            Batch::new(path.iter().map(|&w| w as f32).collect(), samples)
-        });
-        solver::sample(solver, &levels, start, &mut brownian, &mut |x, level| {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(CalibrateError::Stopped);
-            }
-            let clean = self.denoiser.denoise(x, level, &set.conditioning)?;
-            self.progress.evaluations += set.len() as u64;
-            (self.observe)(&self.progress);
-            if clean.data().iter().all(|v| v.is_finite()) {
-                Ok(clean)
-            } else {
-                Err(CalibrateError::NotFinite {
-                    timestep: level.timestep,
-                })
-            }
-        })
+    /// Counts a batch of so many samples.
+    fn count(&mut self, samples: usize) {
+        self.progress.evaluations += samples as u64;
+        self.progress.batches += 1;
+        (self.observe)(&self.progress);
     }
+}
+
+/// One solve of a set: its samples at the end.
+fn rollout(
+    denoiser: &dyn Denoiser,
+    solver: Solver,
+    levels: &[Level],
+    set: &SampleSet,
+    stop: &AtomicBool,
+    evaluated: &mut dyn FnMut(usize),
+) -> Result<Batch, CalibrateError> {
+    let start = Batch::combine(&[(starting_scale(&levels[0]), &set.noise)]);
+    let (samples, size) = (set.len(), set.noise.size());
+    let mut brownian = BrownianTree::new(set.seeds.clone(), size, |path: Vec<f64>| {
+        Batch::new(path.iter().map(|&w| w as f32).collect(), samples)
+    });
+    solver::sample(solver, levels, start, &mut brownian, &mut |x, level| {
+        if stop.load(Ordering::Relaxed) {
+            return Err(CalibrateError::Stopped);
+        }
+        let clean = denoiser.denoise(x, level, &set.conditioning)?;
+        evaluated(samples);
+        if clean.data().iter().all(|v| v.is_finite()) {
+            Ok(clean)
+        } else {
+            Err(CalibrateError::NotFinite {
+                timestep: level.timestep,
+            })
+        }
+    })
+}
+
+/// Solves several sets at a time, so that their samplers are at work while the denoiser is; the ends are in the sets' order.
+fn side_by_side(
+    sets: &[SampleSet],
+    lanes: usize,
+    rollout: &(dyn Fn(&SampleSet, &mut dyn FnMut(usize)) -> Result<Batch, CalibrateError> + Sync),
+    count: &mut dyn FnMut(usize),
+) -> Result<Vec<Batch>, CalibrateError> {
+    thread::scope(|scope| {
+        let (evaluated, counted) = mpsc::channel();
+        let lanes: Vec<_> = (0..lanes)
+            .map(|lane| {
+                let evaluated = evaluated.clone();
+                scope.spawn(move || {
+                    let own = sets.iter().skip(lane).step_by(lanes);
+                    own.map(|set| {
+                        rollout(set, &mut |samples| {
+                            let _ = evaluated.send(samples);
+                        })
+                    })
+                    .collect::<Result<Vec<_>, _>>()
+                })
+            })
+            .collect();
+        drop(evaluated);
+        counted.iter().for_each(count);
+        let mut ends = Vec::with_capacity(lanes.len());
+        for lane in lanes {
+            let lane = lane.join().unwrap_or_else(|panic| resume_unwind(panic));
+            ends.push(lane?.into_iter());
+        }
+        let lanes = ends.len();
+        let next = |i: usize| ends[i % lanes].next().expect("a lane has its sets' ends");
+        Ok((0..sets.len()).map(next).collect())
+    })
 }
 
 /// Standard deviation of the noise sampling starts from: 1 where the model's own noise is at most that (variance-preserving and

@@ -6,7 +6,7 @@ use crate::api::{
     SolverObject, SolverRef, SolverVariant, resolve,
 };
 use crate::denoiser::Models;
-use crate::optimize::{asks_for_denoiser, known};
+use crate::optimize::known;
 use crate::schedule::{SchedulerConfig, Terminal};
 use anyhow::Context;
 use clap::Args;
@@ -109,16 +109,16 @@ struct CalibrationArgs {
     /// Refine against the model itself; minutes rather than milliseconds.
     #[arg(long, env = "FEWSTEP_CALIBRATE")]
     calibrate: bool,
-    /// Samples the calibration sees [default: 64].
+    /// Samples the calibration sees [default: 64; 16 for models that take prompts].
     #[arg(long, env = "FEWSTEP_SAMPLES", requires = "calibrate")]
     samples: Option<u32>,
-    /// Samples, on noise the calibration never sees, that decide [default: 128].
+    /// Samples, on noise the calibration never sees, that decide [default: 128; 32 for models that take prompts].
     #[arg(long, env = "FEWSTEP_VALIDATION_SAMPLES", requires = "calibrate")]
     validation_samples: Option<u32>,
-    /// Rollouts of all samples the calibration may take; 0 measures without refining [default: 200].
+    /// Rollouts of all samples the calibration may take; 0 measures without refining [default: 200; 100 for models that take prompts].
     #[arg(long, env = "FEWSTEP_BUDGET", requires = "calibrate")]
     budget: Option<u32>,
-    /// Classifier-free guidance [default: 1].
+    /// Classifier-free guidance [default: 1; the pipeline's own for models that take prompts].
     #[arg(long, env = "FEWSTEP_GUIDANCE_SCALE", requires = "calibrate")]
     guidance_scale: Option<f64>,
     /// Class labels that go round the samples [default: every class].
@@ -129,6 +129,17 @@ struct CalibrationArgs {
         requires = "calibrate"
     )]
     class_labels: Option<Vec<u32>>,
+    /// What the samples show, for models that take prompts; give it again for more prompts [default: 16 varied ones].
+    #[arg(
+        long = "prompt",
+        env = "FEWSTEP_PROMPT",
+        value_name = "PROMPT",
+        requires = "calibrate"
+    )]
+    prompts: Option<Vec<String>>,
+    /// What guidance pushes away from.
+    #[arg(long, env = "FEWSTEP_NEGATIVE_PROMPT", requires = "calibrate")]
+    negative_prompt: Option<String>,
 }
 
 impl CalibrationArgs {
@@ -139,6 +150,8 @@ impl CalibrationArgs {
             budget: self.budget,
             guidance_scale: self.guidance_scale,
             class_labels: self.class_labels.clone(),
+            prompts: self.prompts.clone(),
+            negative_prompt: self.negative_prompt.clone(),
         })
     }
 }
@@ -147,11 +160,7 @@ impl RequestArgs {
     /// The request, read as the service reads it.
     pub fn effective(&self, models: &Models) -> anyhow::Result<Effective> {
         let request = self.request()?;
-        let description = match asks_for_denoiser(&request, None) {
-            Some(id) => models.describe(id)?,
-            None => None,
-        };
-        Ok(resolve(&request, &known(description, None)?)?)
+        Ok(resolve(&request, &known(&request, None, models)?)?)
     }
 
     fn request(&self) -> anyhow::Result<OptimizeRequest> {

@@ -7,16 +7,30 @@ use super::LoadError;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// Reads a config of one of diffusers' classes.
+/// A field, and the only value of it that is built.
+pub(super) type Fixed<'a> = (&'a str, Value);
+
+/// Reads a config of one of diffusers' classes; fields that are `fixed` are checked and left out.
 pub(super) fn read<Raw: DeserializeOwned>(
     bytes: &[u8],
     classes: &[&str],
+    fixed: &[Fixed],
 ) -> Result<Raw, LoadError> {
     let mut fields: Map<String, Value> = serde_json::from_slice(bytes)
         .map_err(|error| LoadError::config("the file", error.to_string()))?;
     let class = fields.get("_class_name").and_then(Value::as_str);
     one_of("_class_name", class, classes)?;
     fields.retain(|name, _| !name.starts_with('_'));
+    for (field, supported) in fixed {
+        let value = fields.remove(*field).unwrap_or_else(|| supported.clone());
+        // 1 and 1.0 are one number.
+        let is_equal =
+            value == *supported || (value.is_number() && value.as_f64() == supported.as_f64());
+        if !is_equal {
+            let detail = format!("{value} is not supported; {supported} is");
+            return Err(LoadError::config(*field, detail));
+        }
+    }
     serde_path_to_error::deserialize(Value::Object(fields))
         .map_err(|error| LoadError::config(error.path().to_string(), error.inner().to_string()))
 }

@@ -24,6 +24,8 @@ pub struct TokenizerFiles {
     pub vocabulary: Vocabulary,
     /// Its `tokenizer_config.json`: the padding token and the number of tokens.
     pub config: Vec<u8>,
+    /// Its `special_tokens_map.json`, which older ones have.
+    pub special_tokens: Option<Vec<u8>>,
 }
 
 /// How a tokenizer's vocabulary is stored.
@@ -33,4 +35,21 @@ pub enum Vocabulary {
     Whole(Vec<u8>),
     /// A `vocab.json` and a `merges.txt`.
     Parts { vocab: Vec<u8>, merges: Vec<u8> },
+}
+
+/// What stands before and behind the network of a text-to-image pipeline.
+#[derive(Clone, Debug)]
+pub struct PipelineFiles {
+    /// One text encoder, or the two of Stable Diffusion XL.
+    pub text: Vec<TextFiles>,
+    pub vae: NetworkFiles,
+    /// Whether zeros stand for the encoding of a negative prompt that was not given (`force_zeros_for_empty_prompt`).
+    pub zeros_for_no_negative_prompt: bool,
+}
+
+impl PipelineFiles {
+    /// Guidance scale of diffusers' pipeline where none is given.
+    pub(super) fn guidance_scale(&self) -> f64 {
+        if self.text.len() > 1 { 5.0 } else { 7.5 }
+    }
 }

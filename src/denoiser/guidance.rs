@@ -3,7 +3,7 @@
 //! At one noise level noise, v and data predictions differ by fixed linear maps, so guiding the data prediction is guiding
 //! whatever the network predicts. The two answers count as one evaluation.
 
-use super::{Batch, Conditioning, Denoiser, DenoiserError};
+use super::{Batch, Capacity, Conditioning, Denoiser, DenoiserError};
 use crate::solver::{Level, Space};
 
 /// A denoiser under guidance.
@@ -26,6 +26,10 @@ impl<D: Denoiser> Denoiser for Guided<D> {
 
     fn classes(&self) -> u32 {
         self.denoiser.classes()
+    }
+
+    fn capacity(&self) -> Capacity {
+        self.denoiser.capacity()
     }
 
     /// `unconditional + scale (conditional - unconditional)`.

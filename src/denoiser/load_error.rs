@@ -1,5 +1,6 @@
 //! Why a model does not load: one error for folders, configs, weights and devices, each telling what to change.
 
+use super::owner::Gone;
 use std::path::{Path, PathBuf};
 
 /// A model that does not load, and what to do about it.
@@ -64,6 +65,26 @@ pub enum LoadError {
     },
     #[error("{device} does not open: {detail}")]
     Unavailable { device: String, detail: String },
+    #[error(
+        "`{name}` needs {} of memory on {device}, where {} are there for models: use a larger device or half precision (--precision \
+         f16), or raise --device-memory",
+        gibibytes(*needed),
+        gibibytes(*budget)
+    )]
+    TooLarge {
+        name: String,
+        needed: u64,
+        budget: u64,
+        device: String,
+    },
+    #[error("the tokenizer cannot be used: {0}; save the whole pipeline again with diffusers")]
+    Tokenizer(String),
+    #[error("{0}")]
+    Device(String),
+    #[error("stopped before the device was free")]
+    Stopped,
+    #[error("`{0}` takes prompts, and only a model that does can be given any")]
+    Prompts(String),
     #[error("the network could not be built: {0}")]
     Candle(#[from] candle_core::Error),
 }
@@ -90,5 +111,16 @@ impl LoadError {
             field: field.into(),
             detail: detail.into(),
         }
+    }
+}
+
+/// Bytes as people count memory.
+fn gibibytes(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+impl From<Gone> for LoadError {
+    fn from(gone: Gone) -> Self {
+        Self::Device(gone.to_string())
     }
 }

@@ -4,6 +4,7 @@
 //! arithmetic; a network uploads and downloads them, which costs nothing beside its own work.
 
 mod batch;
+mod conditioned;
 mod config_file;
 mod device;
 mod files;
@@ -12,24 +13,37 @@ mod guidance;
 mod kernels;
 mod layers;
 mod load_error;
+mod memory;
 mod mixture;
 mod models;
 mod network;
+mod owner;
+mod passes;
 mod precision;
+mod residents;
+mod stable_diffusion;
+mod text;
 mod unet2d;
+mod unet2d_condition;
+mod vae;
 mod weights;
 
 pub use batch::Batch;
+pub use conditioned::{ConditionedUnet, Conditions};
 pub use device::Device;
-pub use files::{NetworkFiles, TextFiles, TokenizerFiles, Vocabulary};
-pub use folder::{ModelFolder, ModelsRoot};
+pub use files::{NetworkFiles, PipelineFiles, TextFiles, TokenizerFiles, Vocabulary};
+pub use folder::{Digests, ModelFolder, ModelsRoot};
 pub use guidance::Guided;
 pub use load_error::LoadError;
 pub use mixture::Mixture;
-pub use models::{Description, Models};
+pub use models::{Demand, Description, Models, Runtime};
 pub use network::UnetDenoiser;
-pub use precision::Precision;
+pub use precision::{Placement, Precision};
+pub use stable_diffusion::Prompts;
+pub use text::{Encoded, TextEncoders, Tokenizer};
 pub use unet2d::{MidBlock, Unet2dConfig};
+pub use unet2d_condition::{LevelConfig, MidConfig, TextTime, Unet2dConditionConfig};
+pub use vae::VaeDecoder;
 pub use weights::WeightsFile;
 
 use crate::solver::Level;
@@ -43,6 +57,15 @@ pub enum Conditioning {
     Classes(Vec<u32>),
 }
 
+/// How a denoiser likes its batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Samples of one call at most: bounds its memory, and the time until a job hears that it should stop.
+    pub samples: usize,
+    /// Calls worth having under way at a time.
+    pub in_flight: usize,
+}
+
 /// A denoiser at work: thread-safe, one batch a call.
 pub trait Denoiser: Send + Sync {
     /// Shape of one sample: channels, height and width of an image; the dimension of a point.
@@ -50,6 +73,14 @@ pub trait Denoiser: Send + Sync {
 
     /// Class labels it can be conditioned on: `0..classes`; 0 for an unconditional one.
     fn classes(&self) -> u32;
+
+    /// How it likes its batches.
+    fn capacity(&self) -> Capacity {
+        Capacity {
+            samples: 64,
+            in_flight: 1,
+        }
+    }
 
     /// `E[x_0 | x_t]` of every sample, all at one noise level.
     fn denoise(
@@ -67,6 +98,10 @@ impl<D: Denoiser + ?Sized> Denoiser for std::sync::Arc<D> {
 
     fn classes(&self) -> u32 {
         (**self).classes()
+    }
+
+    fn capacity(&self) -> Capacity {
+        (**self).capacity()
     }
 
     fn denoise(

@@ -1,6 +1,6 @@
-//! The numbers a network computes with: its name on the command line, and candle's.
+//! The numbers a network computes with: its name on the command line, and candle's; and where it computes with them.
 
-use super::LoadError;
+use super::{Device, LoadError};
 use candle_core::DType;
 use std::fmt;
 use std::str::FromStr;
@@ -53,5 +53,23 @@ impl FromStr for Precision {
             "bf16" => Ok(Self::Bf16),
             _ => Err(LoadError::UnknownPrecision(text.to_owned())),
         }
+    }
+}
+
+/// Where networks run, and with what numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub device: Device,
+    pub precision: Precision,
+}
+
+impl From<Device> for Placement {
+    /// A device with what it is best at: f32 on a CPU, half precision on a GPU.
+    fn from(device: Device) -> Self {
+        let precision = match device {
+            Device::Cpu => Precision::F32,
+            Device::Cuda(_) | Device::Metal(_) => Precision::F16,
+        };
+        Self { device, precision }
     }
 }

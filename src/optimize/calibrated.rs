@@ -7,11 +7,12 @@ use crate::api::{
     SearchSettings, SolverName, Teacher,
 };
 use crate::calibrate::{self, Candidate, ErrorStats, Judged, Outcome, Phase, Progress, Settings};
-use crate::denoiser::{Guided, Models};
+use crate::denoiser::{Demand, Models, Prompts};
 use crate::hso::Method;
 use crate::schedule::rules::RULES;
 use crate::schedule::{NoiseSchedule, Schedule, Terminal};
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 /// One rule of each kind: where `auto` starts its solvers, and schedules that end at `t_min`, where rules have no end of their own.
 const KINDS_OF_RULES: &[&str] = &[
@@ -20,6 +21,9 @@ const KINDS_OF_RULES: &[&str] = &[
     "time_quadratic",
     "uniform_t_trailing",
 ];
+
+/// Share done from which the time left can be told.
+const LEAST_FORESIGHT: f64 = 0.02;
 
 /// Measures every start and the `given` schedules (half log-SNRs that end clean), and refines the best.
 pub(super) fn answer(
@@ -34,8 +38,9 @@ pub(super) fn answer(
     let (Plan::Hso(search) | Plan::HsoConstrained(search)) = &effective.plan else {
         unreachable!("requests for published schedules resolve to no calibration");
     };
-    let denoiser = models.open(&effective.model, &calibration.weights)?;
-    let denoiser = Guided::new(denoiser, calibration.guidance_scale);
+    observe(&loading());
+    let denoiser = models.open(&demand(effective, calibration), stop)?;
+    let began = Instant::now();
     let schedules = starts(effective, calibration, search, given, &noise, stop)?;
     let starts = effective
         .solver
@@ -53,18 +58,18 @@ pub(super) fn answer(
         samples: calibration.samples as usize,
         validation_samples: calibration.validation_samples as usize,
         budget: calibration.budget as usize,
-        labels: calibration.class_labels.clone(),
+        labels: labels(calibration),
         seed: search.seed,
         snap: effective.snap,
     };
     let outcome = calibrate::calibrate(
         &noise,
-        &denoiser,
+        &*denoiser,
         &settings,
         starts,
         stop,
         &mut |progress| {
-            observe(&JobProgress::from(progress));
+            observe(&job_progress(progress, began.elapsed()));
         },
     )?;
     let winner = outcome.judged[outcome.winner].clone();
@@ -187,20 +192,58 @@ impl From<ErrorStats> for MeasuredError {
     }
 }
 
-impl From<&Progress> for JobProgress {
-    fn from(progress: &Progress) -> Self {
-        let phase = match progress.phase {
-            Phase::Teacher => "teacher",
-            Phase::Screening => "screening",
-            Phase::Refining => "refining",
-            Phase::Validation => "validation",
-        };
-        Self {
-            phase: phase.to_owned(),
-            fraction: (progress.evaluations as f64 / progress.planned.max(1) as f64).min(1.0),
-            best_fitness: None,
-            best_error: progress.best_error,
-            evaluations: progress.evaluations,
-        }
+/// What a calibration asks of its model.
+fn demand<'a>(effective: &'a Effective, calibration: &'a Calibration) -> Demand<'a> {
+    let prompts = (!calibration.prompts.is_empty()).then(|| Prompts {
+        positive: calibration.prompts.clone(),
+        negative: calibration.negative_prompt.clone(),
+    });
+    Demand {
+        name: &effective.model,
+        weights: &calibration.weights,
+        guidance_scale: calibration.guidance_scale,
+        prompts,
+    }
+}
+
+/// Labels that go round the samples: classes, or the prompts by their places.
+fn labels(calibration: &Calibration) -> Vec<u32> {
+    if calibration.prompts.is_empty() {
+        calibration.class_labels.clone()
+    } else {
+        (0..calibration.prompts.len() as u32).collect()
+    }
+}
+
+/// Told while a model is waited for and loaded.
+fn loading() -> JobProgress {
+    JobProgress {
+        phase: "loading".to_owned(),
+        fraction: 0.0,
+        best_fitness: None,
+        best_error: None,
+        evaluations: 0,
+        batches: Some(0),
+        seconds_left: None,
+    }
+}
+
+fn job_progress(progress: &Progress, elapsed: Duration) -> JobProgress {
+    let phase = match progress.phase {
+        Phase::Teacher => "teacher",
+        Phase::Screening => "screening",
+        Phase::Refining => "refining",
+        Phase::Validation => "validation",
+    };
+    let fraction = (progress.evaluations as f64 / progress.planned.max(1) as f64).min(1.0);
+    let seconds_left = elapsed.as_secs_f64() * (1.0 - fraction) / fraction;
+    JobProgress {
+        phase: phase.to_owned(),
+        fraction,
+        best_fitness: None,
+        best_error: progress.best_error,
+        evaluations: progress.evaluations,
+        batches: Some(progress.batches),
+        seconds_left: (fraction > LEAST_FORESIGHT).then_some(seconds_left),
     }
 }

@@ -1,11 +1,10 @@
 //! What is known about the model a request names: the noise of one that is not built in, and the denoiser a calibration needs.
 
 use crate::api::{DenoiserFacts, Known, NoiseFields, OptimizeRequest};
-use crate::denoiser::{Description, LoadError};
+use crate::denoiser::{Description, LoadError, Models};
 use crate::schedule::families;
 
-/// The model whose denoiser must be described before a request can be read. A `registered` model is its noise alone, and stands
-/// before a folder of the same name.
+/// The model whose files a request depends on. A `registered` model is its noise alone, and stands before a folder of the same name.
 #[must_use]
 pub fn asks_for_denoiser<'a>(
     request: &'a OptimizeRequest,
@@ -16,24 +15,34 @@ pub fn asks_for_denoiser<'a>(
     (registered.is_none() && is_needed).then_some(id)
 }
 
-/// What is known, from a denoiser's description and a registration.
+/// What a request needs to know of its model; reads the weights where a calibration depends on them.
 pub fn known(
-    description: Option<Description>,
+    request: &OptimizeRequest,
     registered: Option<NoiseFields>,
+    models: &Models,
 ) -> Result<Known, LoadError> {
-    let Some(description) = description else {
-        return Ok(Known {
-            noise: registered,
-            denoiser: None,
-        });
+    let plain = |noise| Known {
+        noise,
+        denoiser: None,
     };
+    let Some(id) = asks_for_denoiser(request, registered.as_ref()) else {
+        return Ok(plain(registered));
+    };
+    let Some(description) = models.describe(id)? else {
+        return Ok(plain(None));
+    };
+    let noise = noise_of(&description)?;
+    if request.calibrate.is_none() {
+        return Ok(plain(noise));
+    }
     Ok(Known {
-        noise: noise_of(&description)?,
+        noise,
         denoiser: Some(DenoiserFacts {
+            weights: models.weights(id)?,
             // A class-conditional network keeps its last class for no class.
             guidable: description.classes > 0,
             classes: description.classes,
-            weights: description.weights,
+            prompted: description.prompted,
         }),
     })
 }

@@ -40,7 +40,7 @@ pub enum OptimizeError {
     )]
     Search(SearchError),
     #[error("the model cannot be used: {0}")]
-    Model(#[from] LoadError),
+    Model(LoadError),
     #[error("{0}")]
     Calibrate(CalibrateError),
 }
@@ -51,6 +51,7 @@ impl OptimizeError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
+            Self::Model(LoadError::TooLarge { .. }) => "model-too-large",
             Self::Model(_) => "model-unusable",
             Self::Calibrate(CalibrateError::Denoiser(DenoiserError::OutOfMemory { .. })) => {
                 "out-of-memory"
@@ -66,6 +67,15 @@ impl From<SearchError> for OptimizeError {
         match error {
             SearchError::Stopped => Self::Stopped,
             SearchError::Unusable(_) => Self::Search(error),
+        }
+    }
+}
+
+impl From<LoadError> for OptimizeError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Stopped => Self::Stopped,
+            error => Self::Model(error),
         }
     }
 }

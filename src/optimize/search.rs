@@ -104,6 +104,8 @@ impl From<&Progress> for JobProgress {
             best_fitness: Some(progress.best_fitness).filter(|best| best.is_finite()),
             best_error: None,
             evaluations: progress.evaluations as u64,
+            batches: None,
+            seconds_left: None,
         }
     }
 }

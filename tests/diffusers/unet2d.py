@@ -8,18 +8,16 @@ Networks are seeded, so a regeneration on another machine gives the same weights
 """
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
 import torch
 from diffusers import UNet2DModel
-from safetensors.torch import load_file, save_file
+
+from golden import keep_or_check
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "unet2d"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-TOLERANCE = 1e-5
 OLD_NAMES = {"to_q.": "query.", "to_k.": "key.", "to_v.": "value.", "to_out.0.": "proj_attn."}
 
 PLAIN = ("DownBlock2D", "DownBlock2D"), ("UpBlock2D", "UpBlock2D")
@@ -112,35 +110,6 @@ def demo(folder):
     return {f"{Path(folder).name}.safetensors": run(model, 4, 2026)}
 
 
-def write(files):
-    for name, content in files.items():
-        path = GOLDEN / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".json":
-            path.write_text(json.dumps(content, indent=2) + "\n")
-        else:
-            save_file(content, path)
-
-
-def differences(files):
-    for name, content in files.items():
-        path = GOLDEN / name
-        if not path.exists():
-            yield f"{name} is not kept"
-        elif path.suffix == ".json":
-            if json.loads(path.read_text()) != json.loads(json.dumps(content)):
-                yield f"{name} differs"
-        else:
-            kept = load_file(path)
-            if kept.keys() != content.keys():
-                yield f"{name} holds other tensors"
-                continue
-            for key, tensor in content.items():
-                ours, theirs = tensor.double(), kept[key].double()
-                if ours.shape != theirs.shape or (ours - theirs).norm() > TOLERANCE * (theirs.norm() + 1e-30):
-                    yield f"{name}: {key} differs"
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
@@ -148,12 +117,7 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     files = demo(arguments.demo) if arguments.demo else make()
-    if not arguments.check:
-        write(files)
-        return
-    found = list(differences(files))
-    print("\n".join(found) or f"{len(files)} files agree with diffusers")
-    sys.exit(bool(found))
+    keep_or_check(GOLDEN, files, arguments.check)
 
 
 if __name__ == "__main__":

@@ -289,7 +289,7 @@ fn weights_that_changed_since_the_request_are_refused() {
     let mut changed = effective(&request(&json!("unipc"), 5, &json!({})));
     changed.calibrate.as_mut().unwrap().weights = "images-0".to_owned();
     let never = AtomicBool::new(false);
-    let refused = optimize(&changed, &Models::built_in(), &never, &mut |_| {});
+    let refused = optimize(&changed, &Models::built_in().unwrap(), &never, &mut |_| {});
     assert!(
         matches!(refused, Err(OptimizeError::Model(LoadError::Changed(_)))),
         "{refused:?}"

@@ -11,5 +11,6 @@ mod noise_golden;
 mod properties;
 mod solver_parity;
 mod solvers;
+mod stable_diffusion;
 mod support;
 mod unet2d;

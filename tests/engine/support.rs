@@ -2,16 +2,14 @@
 
 use fewstep::api::{Effective, ScheduleDocument, resolve};
 use fewstep::denoiser::Models;
-use fewstep::optimize::{asks_for_denoiser, known, optimize};
+use fewstep::optimize::{known, optimize};
 use serde_json::Value;
 use std::sync::atomic::AtomicBool;
 
 /// A request with nothing left open.
 pub fn effective(request: &Value) -> Effective {
     let request = serde_json::from_value(request.clone()).unwrap();
-    let description =
-        asks_for_denoiser(&request, None).and_then(|id| Models::built_in().describe(id).unwrap());
-    let known = known(description, None).unwrap();
+    let known = known(&request, None, &Models::built_in().unwrap()).unwrap();
     resolve(&request, &known).unwrap_or_else(|e| panic!("{e}: {request:?}"))
 }
 
@@ -20,7 +18,7 @@ pub fn answer(request: &Value) -> ScheduleDocument {
     let never = AtomicBool::new(false);
     optimize(
         &effective(request),
-        &Models::built_in(),
+        &Models::built_in().unwrap(),
         &never,
         &mut |_| {},
     )

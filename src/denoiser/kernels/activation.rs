@@ -17,6 +17,12 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     x.gelu_erf()
 }
 
+/// The first half of the channels of `[b, 2 c, n]` times gelu of the second.
+pub fn geglu(x: &Tensor) -> Result<Tensor> {
+    let halves = x.chunk(2, 1)?;
+    &halves[0] * gelu(&halves[1])?
+}
+
 /// `x sigmoid(1.702 x)`, OpenAI's approximation of gelu.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     silu(&(x * 1.702)?)? / 1.702

@@ -20,8 +20,8 @@ impl Linear {
         outputs: usize,
     ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
-            weight: scope.tensor("weight", &[outputs, inputs])?,
             bias: Some(scope.tensor("bias", &[outputs])?),
+            ..Self::load_unbiased(scope, inputs, outputs)?
         })
     }
 
@@ -34,6 +34,19 @@ impl Linear {
         Ok(Self {
             weight: scope.tensor("weight", &[outputs, inputs])?,
             bias: None,
+        })
+    }
+
+    /// A layer that is stored as a 1x1 convolution.
+    pub fn load_pointwise(
+        scope: &Scope,
+        inputs: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, LoadError> {
+        let weight = scope.tensor("weight", &[outputs, inputs, 1, 1])?;
+        Ok(Self {
+            weight: weight.flatten_from(1)?,
+            bias: Some(scope.tensor("bias", &[outputs])?),
         })
     }
 

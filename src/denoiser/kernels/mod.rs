@@ -14,7 +14,7 @@ mod product;
 mod vector;
 mod winograd;
 
-pub use activation::{gelu, quick_gelu, silu, softmax};
+pub use activation::{geglu, gelu, quick_gelu, silu, softmax};
 pub use attention::{Mask, attend};
 pub use conv::{Conv2d, Padding};
 pub use layer_norm::LayerNorm;

@@ -2,51 +2,94 @@
 
 use super::attention::{self, Attention};
 use super::resnet::{self, Resnet};
+use super::transformer::{self, Transformer};
 use crate::denoiser::LoadError;
 use crate::denoiser::kernels::{Conv2d, Padding};
 use crate::denoiser::weights::Scope;
-use candle_core::{Result, Tensor};
+use candle_core::{Error, Result, Tensor};
 
 /// What a level's blocks have in common.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Shape {
     pub resnet: resnet::Shape,
-    /// Present where the level has attention.
-    pub attention: Option<attention::Shape>,
+    pub attention: Kind,
 }
 
-/// Residual blocks with what follows each.
-struct Layers {
-    resnets: Vec<Resnet>,
-    attentions: Vec<Attention>,
+/// What follows the residual blocks of a level.
+#[derive(Clone)]
+pub enum Kind {
+    Nothing,
+    /// Attention of the pixels to each other.
+    Pixels(attention::Shape),
+    /// Transformers that attend to a context, with so many blocks after each residual block.
+    Transformers(transformer::Shape, Vec<usize>),
 }
 
-impl Layers {
-    /// Blocks from and to the channels of each pair.
+/// What all blocks of a network are told beside the image.
+pub struct Surroundings {
+    /// The time's embedding after silu.
+    pub time: Tensor,
+    /// `[b, c, tokens]`; in networks with transformers.
+    pub context: Option<Tensor>,
+}
+
+/// What follows a residual block.
+enum After {
+    Pixels(Attention),
+    Transformer(Transformer),
+}
+
+impl After {
     fn load(
         scope: &Scope,
-        channels: impl Iterator<Item = (usize, usize)>,
-        shape: Shape,
-    ) -> std::result::Result<Self, LoadError> {
-        let resnets = channels
-            .enumerate()
-            .map(|(i, (from, to))| Resnet::load(&scope.at("resnets").at(i), from, to, shape.resnet))
-            .collect::<std::result::Result<Vec<_>, _>>()?;
-        let attentions = shape.attention.map(|attention| {
-            (0..resnets.len())
-                .map(|i| Attention::load(&scope.at("attentions").at(i), attention))
-                .collect::<std::result::Result<_, _>>()
-        });
-        Ok(Self {
-            attentions: attentions.transpose()?.unwrap_or_default(),
-            resnets,
+        kind: &Kind,
+        layer: usize,
+    ) -> std::result::Result<Option<Self>, LoadError> {
+        Ok(match kind {
+            Kind::Nothing => None,
+            Kind::Pixels(shape) => Some(Self::Pixels(Attention::load(scope, *shape)?)),
+            Kind::Transformers(shape, blocks) => Some(Self::Transformer(Transformer::load(
+                scope,
+                blocks[layer],
+                *shape,
+            )?)),
         })
     }
 
-    fn forward(&self, layer: usize, x: &Tensor, time: &Tensor) -> Result<Tensor> {
-        let x = self.resnets[layer].forward(x, time)?;
-        match self.attentions.get(layer) {
-            Some(attention) => attention.forward(&x),
+    fn forward(&self, x: &Tensor, around: &Surroundings) -> Result<Tensor> {
+        match (self, &around.context) {
+            (Self::Pixels(attention), _) => attention.forward(x),
+            (Self::Transformer(transformer), Some(context)) => transformer.forward(x, context),
+            (Self::Transformer(_), None) => Err(Error::msg("a transformer has no context")),
+        }
+    }
+}
+
+/// A residual block with what follows it.
+struct Layer {
+    resnet: Resnet,
+    after: Option<After>,
+}
+
+impl Layer {
+    /// The `i`-th layer of a level.
+    fn load(
+        scope: &Scope,
+        i: usize,
+        (channels, outputs): (usize, usize),
+        shape: &Shape,
+    ) -> std::result::Result<Self, LoadError> {
+        let resnet = scope.at("resnets").at(i);
+        Ok(Self {
+            resnet: Resnet::load(&resnet, channels, outputs, shape.resnet)?,
+            after: After::load(&scope.at("attentions").at(i), &shape.attention, i)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, around: &Surroundings) -> Result<Tensor> {
+        let x = self.resnet.forward(x, Some(&around.time))?;
+        match &self.after {
+            Some(after) => after.forward(&x, around),
             None => Ok(x),
         }
     }
@@ -54,7 +97,7 @@ impl Layers {
 
 /// A level on the way down.
 pub struct Down {
-    layers: Layers,
+    layers: Vec<Layer>,
     halving: Option<Conv2d>,
 }
 
@@ -64,25 +107,33 @@ impl Down {
         scope: &Scope,
         (channels, outputs): (usize, usize),
         layers: usize,
-        shape: Shape,
+        shape: &Shape,
         padding: Option<usize>,
     ) -> std::result::Result<Self, LoadError> {
-        let channels = (0..layers).map(|i| (if i == 0 { channels } else { outputs }, outputs));
+        let layers = (0..layers).map(|i| {
+            let from = if i == 0 { channels } else { outputs };
+            Layer::load(scope, i, (from, outputs), shape)
+        });
         let halving = padding.map(|before| {
             let padding = Padding { before, after: 1 };
             Conv2d::load_halving(&scope.at("downsamplers.0.conv"), outputs, padding)
         });
         Ok(Self {
-            layers: Layers::load(scope, channels, shape)?,
+            layers: layers.collect::<std::result::Result<_, _>>()?,
             halving: halving.transpose()?,
         })
     }
 
     /// The level's output; everything on the way there is pushed onto `skips`.
-    pub fn forward(&self, x: &Tensor, time: &Tensor, skips: &mut Vec<Tensor>) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        around: &Surroundings,
+        skips: &mut Vec<Tensor>,
+    ) -> Result<Tensor> {
         let mut x = x.clone();
-        for layer in 0..self.layers.resnets.len() {
-            x = self.layers.forward(layer, &x, time)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, around)?;
             skips.push(x.clone());
         }
         if let Some(halving) = &self.halving {
@@ -95,30 +146,51 @@ impl Down {
 
 /// The block at the lowest resolution.
 pub struct Mid {
-    layers: Layers,
-    last: Resnet,
+    first: Layer,
+    last: Option<Resnet>,
 }
 
 impl Mid {
     pub fn load(
         scope: &Scope,
         channels: usize,
-        shape: Shape,
+        shape: &Shape,
     ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
-            layers: Layers::load(scope, std::iter::once((channels, channels)), shape)?,
-            last: Resnet::load(&scope.at("resnets.1"), channels, channels, shape.resnet)?,
+            first: Layer::load(scope, 0, (channels, channels), shape)?,
+            last: Some(Resnet::load(
+                &scope.at("resnets.1"),
+                channels,
+                channels,
+                shape.resnet,
+            )?),
         })
     }
 
-    pub fn forward(&self, x: &Tensor, time: &Tensor) -> Result<Tensor> {
-        self.last.forward(&self.layers.forward(0, x, time)?, time)
+    /// Of one residual block alone.
+    pub fn load_alone(
+        scope: &Scope,
+        channels: usize,
+        shape: &Shape,
+    ) -> std::result::Result<Self, LoadError> {
+        Ok(Self {
+            first: Layer::load(scope, 0, (channels, channels), shape)?,
+            last: None,
+        })
+    }
+
+    pub fn forward(&self, x: &Tensor, around: &Surroundings) -> Result<Tensor> {
+        let x = self.first.forward(x, around)?;
+        match &self.last {
+            Some(last) => last.forward(&x, Some(&around.time)),
+            None => Ok(x),
+        }
     }
 }
 
 /// A level on the way up.
 pub struct Up {
-    layers: Layers,
+    layers: Vec<Layer>,
     doubled: Option<Conv2d>,
 }
 
@@ -128,29 +200,32 @@ impl Up {
         scope: &Scope,
         (channels, outputs): (usize, usize),
         skips: &[usize],
-        shape: Shape,
+        shape: &Shape,
         doubles: bool,
     ) -> std::result::Result<Self, LoadError> {
-        let channels = skips.iter().enumerate().map(|(i, skip)| {
+        let layers = skips.iter().enumerate().map(|(i, skip)| {
             let from = if i == 0 { channels } else { outputs };
-            (from + skip, outputs)
+            Layer::load(scope, i, (from + skip, outputs), shape)
         });
         let doubled =
             doubles.then(|| Conv2d::load(&scope.at("upsamplers.0.conv"), outputs, outputs));
         Ok(Self {
-            layers: Layers::load(scope, channels, shape)?,
+            layers: layers.collect::<std::result::Result<_, _>>()?,
             doubled: doubled.transpose()?,
         })
     }
 
     /// The level's output; takes one of `skips` a layer.
-    pub fn forward(&self, x: &Tensor, time: &Tensor, skips: &mut Vec<Tensor>) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        around: &Surroundings,
+        skips: &mut Vec<Tensor>,
+    ) -> Result<Tensor> {
         let mut x = x.clone();
-        for layer in 0..self.layers.resnets.len() {
+        for layer in &self.layers {
             let skip = skips.pop().expect("as many skips as layers on the way up");
-            x = self
-                .layers
-                .forward(layer, &Tensor::cat(&[&x, &skip], 1)?, time)?;
+            x = layer.forward(&Tensor::cat(&[&x, &skip], 1)?, around)?;
         }
         match &self.doubled {
             Some(conv) => {

@@ -7,3 +7,4 @@ pub mod attention;
 pub mod level;
 pub mod resnet;
 pub mod time;
+pub mod transformer;

@@ -10,7 +10,8 @@ use candle_core::{Result, Tensor};
 pub struct Shape {
     pub groups: usize,
     pub eps: f64,
-    pub time_embed_dim: usize,
+    /// Width of the time's embedding; none where the block is not told the time.
+    pub time_embed_dim: Option<usize>,
     pub time_scale_shift: bool,
     pub output_scale: f64,
 }
@@ -19,7 +20,7 @@ pub struct Shape {
 pub struct Resnet {
     norm1: GroupNorm,
     conv1: Conv2d,
-    time: Linear,
+    time: Option<Linear>,
     norm2: GroupNorm,
     conv2: Conv2d,
     shortcut: Option<Conv2d>,
@@ -44,11 +45,10 @@ impl Resnet {
         Ok(Self {
             norm1: GroupNorm::load(&scope.at("norm1"), channels, groups, eps)?,
             conv1: Conv2d::load(&scope.at("conv1"), channels, outputs)?,
-            time: Linear::load(
-                &scope.at("time_emb_proj"),
-                shape.time_embed_dim,
-                time_outputs,
-            )?,
+            time: shape
+                .time_embed_dim
+                .map(|width| Linear::load(&scope.at("time_emb_proj"), width, time_outputs))
+                .transpose()?,
             norm2: GroupNorm::load(&scope.at("norm2"), outputs, groups, eps)?,
             conv2: Conv2d::load(&scope.at("conv2"), outputs, outputs)?,
             shortcut: shortcut.transpose()?,
@@ -56,18 +56,24 @@ impl Resnet {
         })
     }
 
-    /// `[b, in, h, w]` and the time's embedding after silu to `[b, out, h, w]`.
-    pub fn forward(&self, x: &Tensor, time: &Tensor) -> Result<Tensor> {
+    /// `[b, in, h, w]` and the time's embedding after silu, where it is told that, to `[b, out, h, w]`.
+    pub fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
         let hidden = self.norm1.forward_silu(x)?;
-        let time = self.time.forward_vectors(time)?;
-        let hidden = if self.shape.time_scale_shift {
-            let parts = time.chunk(2, 1)?;
-            let hidden = self.conv1.forward(&hidden)?;
-            self.norm2
-                .forward_modulated(&hidden, &parts[0], &parts[1])?
-        } else {
-            self.norm2
-                .forward_silu(&self.conv1.forward_shifted(&hidden, &time)?)?
+        let time = match (&self.time, time) {
+            (Some(projection), Some(time)) => Some(projection.forward_vectors(time)?),
+            _ => None,
+        };
+        let hidden = match time {
+            Some(time) if self.shape.time_scale_shift => {
+                let parts = time.chunk(2, 1)?;
+                let hidden = self.conv1.forward(&hidden)?;
+                self.norm2
+                    .forward_modulated(&hidden, &parts[0], &parts[1])?
+            }
+            Some(time) => self
+                .norm2
+                .forward_silu(&self.conv1.forward_shifted(&hidden, &time)?)?,
+            None => self.norm2.forward_silu(&self.conv1.forward(&hidden)?)?,
         };
         let hidden = self.conv2.forward(&hidden)?;
         let sum = match &self.shortcut {

@@ -52,11 +52,12 @@ impl Embedding {
         })
     }
 
-    /// `silu` of the embedding, which is all that the blocks use of it: `[b, time_embed_dim]`.
+    /// `silu` of the embedding, which is all that the blocks use of it, after `added` came to it: `[b, width]`.
     pub fn forward(
         &self,
         timesteps: &[f64],
         labels: Option<&[u32]>,
+        added: Option<&Tensor>,
         device: &Device,
     ) -> Result<Tensor> {
         let Shape {
@@ -73,11 +74,15 @@ impl Embedding {
         let waves = waves.to_dtype(self.first.dtype())?;
         let hidden = silu(&self.first.forward_vectors(&waves)?)?;
         let time = self.second.forward_vectors(&hidden)?;
-        match (&self.classes, labels) {
+        let time = match (&self.classes, labels) {
             (Some(classes), Some(labels)) => {
-                silu(&(time + classes.index_select(&Tensor::new(labels, device)?, 0)?)?)
+                (time + classes.index_select(&Tensor::new(labels, device)?, 0)?)?
             }
-            _ => silu(&time),
+            _ => time,
+        };
+        match added {
+            Some(added) => silu(&(time + added)?),
+            None => silu(&time),
         }
     }
 }

@@ -131,7 +131,7 @@ impl Default for Raw {
 impl Unet2dConfig {
     /// Reads and checks the file's bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
-        let raw: Raw = config_file::read(bytes, &["UNet2DModel"])?;
+        let raw: Raw = config_file::read(bytes, &["UNet2DModel"], &[])?;
         raw.check()?;
         let config = raw.resolve()?;
         config.check()?;

@@ -9,7 +9,7 @@ pub use config::{MidBlock, Unet2dConfig};
 
 use crate::denoiser::LoadError;
 use crate::denoiser::kernels::{Conv2d, GroupNorm};
-use crate::denoiser::layers::level::{self, Down, Mid, Up};
+use crate::denoiser::layers::level::{self, Down, Mid, Surroundings, Up};
 use crate::denoiser::layers::{attention, resnet, time};
 use crate::denoiser::weights::{Scope, Weights};
 use candle_core::{Result, Tensor};
@@ -55,7 +55,12 @@ impl Unet2d {
 
     /// The network's output for `x`, `[b, c, h, w]`, with a timestep (and a label) for every sample.
     pub fn forward(&self, x: &Tensor, timesteps: &[f64], labels: Option<&[u32]>) -> Result<Tensor> {
-        let time = self.embedding.forward(timesteps, labels, x.device())?;
+        let around = Surroundings {
+            time: self
+                .embedding
+                .forward(timesteps, labels, None, x.device())?,
+            context: None,
+        };
         let x = if self.center_input_sample {
             x.affine(2.0, -1.0)?
         } else {
@@ -64,13 +69,13 @@ impl Unet2d {
         let mut x = self.conv_in.forward(&x)?;
         let mut skips = vec![x.clone()];
         for down in &self.down {
-            x = down.forward(&x, &time, &mut skips)?;
+            x = down.forward(&x, &around, &mut skips)?;
         }
         if let Some(mid) = &self.mid {
-            x = mid.forward(&x, &time)?;
+            x = mid.forward(&x, &around)?;
         }
         for up in &self.up {
-            x = up.forward(&x, &time, &mut skips)?;
+            x = up.forward(&x, &around, &mut skips)?;
         }
         self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
     }
@@ -93,17 +98,21 @@ fn shape(config: &Unet2dConfig, channels: usize, attention: bool) -> level::Shap
         resnet: resnet::Shape {
             groups: config.norm_num_groups,
             eps: config.norm_eps,
-            time_embed_dim: config.time_embed_dim,
+            time_embed_dim: Some(config.time_embed_dim),
             time_scale_shift: config.time_scale_shift,
             output_scale: 1.0,
         },
-        attention: attention.then(|| attention::Shape {
-            channels,
-            head_dim: config.head_dim(channels),
-            groups: Some(config.norm_num_groups),
-            eps: config.norm_eps,
-            output_scale: 1.0,
-        }),
+        attention: if attention {
+            level::Kind::Pixels(attention::Shape {
+                channels,
+                head_dim: config.head_dim(channels),
+                groups: Some(config.norm_num_groups),
+                eps: config.norm_eps,
+                output_scale: 1.0,
+            })
+        } else {
+            level::Kind::Nothing
+        },
     }
 }
 
@@ -118,7 +127,7 @@ fn down(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Vec<Down>, 
                 &scope.at(i),
                 (from, channels[i]),
                 config.layers_per_block,
-                shape,
+                &shape,
                 padding,
             )
         })
@@ -132,11 +141,11 @@ fn mid(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Option<Mid>,
     let channels = config.block_out_channels[config.block_out_channels.len() - 1];
     let mut shape = shape(config, channels, mid.attention);
     shape.resnet.output_scale = mid.scale_factor;
-    if let Some(attention) = &mut shape.attention {
+    if let level::Kind::Pixels(attention) = &mut shape.attention {
         attention.groups = mid.attention_groups;
         attention.output_scale = mid.scale_factor;
     }
-    Mid::load(scope, channels, shape).map(Some)
+    Mid::load(scope, channels, &shape).map(Some)
 }
 
 fn up(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Vec<Up>, LoadError> {
@@ -149,7 +158,7 @@ fn up(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Vec<Up>, Load
             skips.push(channels[(i + 1).min(channels.len() - 1)]);
             let shape = shape(config, channels[i], config.up_attention[i]);
             let doubles = i + 1 < channels.len();
-            Up::load(&scope.at(i), (from, channels[i]), &skips, shape, doubles)
+            Up::load(&scope.at(i), (from, channels[i]), &skips, &shape, doubles)
         })
         .collect()
 }

@@ -20,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use utoipa::IntoParams;
 
@@ -143,11 +144,14 @@ impl App {
             None => None,
         };
         let noise = registered.map(|model| model.noise);
-        let description = match optimize::asks_for_denoiser(request, noise.as_ref()) {
-            Some(id) => self.describe(id).await?,
-            None => None,
+        let (models, asked) = (self.models.clone(), request.clone());
+        let known = if optimize::asks_for_denoiser(request, noise.as_ref()).is_some() {
+            let reading = move |_: &AtomicBool| optimize::known(&asked, noise, &models);
+            self.jobs.run(reading).await??
+        } else {
+            optimize::known(&asked, noise, &models)?
         };
-        Ok(resolve(request, &optimize::known(description, noise)?)?)
+        Ok(resolve(request, &known)?)
     }
 
     /// Answers a request from what is known, or by a job, waited for at most `patience`.

@@ -40,9 +40,15 @@ impl Device {
         };
         opened.map_err(|error| LoadError::Unavailable {
             device: self.to_string(),
-            detail: error.to_string(),
+            detail: summary(&error),
         })
     }
+}
+
+/// What happened, without the backtrace that candle adds.
+pub(super) fn summary(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 impl fmt::Display for Device {

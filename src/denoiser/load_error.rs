@@ -63,7 +63,9 @@ pub enum LoadError {
         device: String,
         feature: &'static str,
     },
-    #[error("{device} does not open: {detail}")]
+    #[error(
+        "{device} does not open: {detail}; see whether the driver lists it (nvidia-smi), or use --device cpu"
+    )]
     Unavailable { device: String, detail: String },
     #[error(
         "`{name}` needs {} of memory on {device}, where {} are there for models: use a larger device or half precision (--precision \

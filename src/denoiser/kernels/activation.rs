@@ -1,7 +1,11 @@
 //! Elementwise silu and gelu, and softmax over the last dimension.
 
-use super::{floats, native, vector};
+use super::{floats, native, unset, vector};
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+/// Numbers that are worth a thread of their own.
+const GRAIN: usize = 1 << 15;
 
 /// `x sigmoid(x)`.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
@@ -14,11 +18,18 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
 
 /// `x Phi(x)`, with the error function rather than an approximation of it.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    x.gelu_erf()
+    if native(x) {
+        x.contiguous()?.apply_op1_no_bwd(&Gelu)
+    } else {
+        x.gelu_erf()
+    }
 }
 
 /// The first half of the channels of `[b, 2 c, n]` times gelu of the second.
 pub fn geglu(x: &Tensor) -> Result<Tensor> {
+    if native(x) {
+        return x.contiguous()?.apply_op1_no_bwd(&Geglu);
+    }
     let halves = x.chunk(2, 1)?;
     &halves[0] * gelu(&halves[1])?
 }
@@ -47,9 +58,49 @@ impl CustomOp1 for Silu {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = floats(storage, layout)?;
-        let mut out = vec![0.0; x.len()];
+        let mut out = unset(x.len());
         vector::silu(x, &mut out);
         Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}
+
+struct Gelu;
+
+impl CustomOp1 for Gelu {
+    fn name(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = floats(storage, layout)?;
+        let mut out = unset(x.len());
+        vector::gelu(x, &mut out);
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}
+
+struct Geglu;
+
+impl CustomOp1 for Geglu {
+    fn name(&self) -> &'static str {
+        "geglu"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (samples, channels, positions) = layout.shape().dims3()?;
+        let x = floats(storage, layout)?;
+        let half = channels / 2 * positions;
+        let mut out = unset(samples * half);
+        out.par_chunks_mut(half)
+            .zip(x.par_chunks(2 * half))
+            .for_each(|(out, x)| {
+                out.par_chunks_mut(GRAIN)
+                    .zip(x[..half].par_chunks(GRAIN))
+                    .zip(x[half..].par_chunks(GRAIN))
+                    .for_each(|((out, x), gate)| vector::geglu(x, gate, out));
+            });
+        let shape = (samples, channels / 2, positions);
+        Ok((CpuStorage::F32(out), shape.into()))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::product::{Matrix, product};
 use super::winograd::{self, Winograd};
-use super::{floats, native, vector};
+use super::{floats, native, unset, vector};
 use crate::denoiser::LoadError;
 use crate::denoiser::weights::Scope;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
@@ -200,7 +200,7 @@ impl CustomOp3 for Geometry {
             row: self.depth(),
             column: 1,
         };
-        let mut out = vec![0.0; samples * self.outputs * rows * row];
+        let mut out = unset(samples * self.outputs * rows * row);
         for (sample, out) in out.chunks_exact_mut(self.outputs * rows * row).enumerate() {
             self.convolve(weight, &image, sample, (rows, row), out);
             let biases = bias[sample * self.outputs % bias.len()..].iter();

@@ -36,3 +36,9 @@ fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
         .ok_or_else(|| Error::msg("a kernel met a tensor that is not contiguous"))?;
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
+
+/// So many numbers to be written over, in memory that may have been used before: zeroed pages, which `vec![0.0; count]` asks the system
+/// for, take longer than what most layers do with them. Not zeros, which the compiler would turn into the same.
+fn unset(count: usize) -> Vec<f32> {
+    vec![f32::NAN; count]
+}

@@ -1,6 +1,6 @@
 //! Group norm with its scale and shift, an optional modulation by the time and an optional silu, in one pass over the sample.
 
-use super::{floats, native, vector};
+use super::{floats, native, unset, vector};
 use crate::denoiser::LoadError;
 use crate::denoiser::weights::Scope;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
@@ -95,7 +95,7 @@ impl CustomOp3 for Op {
         let x = floats(x, x_layout)?;
         let (weight, bias) = (floats(weight, weight_layout)?, floats(bias, bias_layout)?);
         let (pixels, width) = (height * width, channels / self.groups);
-        let mut out = vec![0.0; x.len()];
+        let mut out = unset(x.len());
         let size = width * pixels;
         let groups = x.chunks_exact(size).zip(out.chunks_exact_mut(size));
         for (index, (x, out)) in groups.enumerate().take(samples * self.groups) {

@@ -109,7 +109,7 @@ impl CustomOp2 for Matmul {
     ) -> Result<(CpuStorage, Shape)> {
         let (samples, m, k) = left_layout.shape().dims3()?;
         let (_, _, n) = right_layout.shape().dims3()?;
-        let mut out = vec![0.0; samples * m * n];
+        let mut out = super::unset(samples * m * n);
         let (left, right) = (left.as_slice::<f32>()?, right.as_slice::<f32>()?);
         for (sample, out) in out.chunks_exact_mut(m * n).enumerate() {
             let (left, right) = (

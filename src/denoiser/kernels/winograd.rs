@@ -5,7 +5,7 @@
 //! (g_0 - g_1 + g_2) / 2, g_2`. Along a row the three taps stay a plain product, so that everything is sums of whole rows.
 
 use super::product::{self, Matrix};
-use super::{floats, vector};
+use super::{floats, unset, vector};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use std::ops::Range;
 
@@ -60,11 +60,11 @@ impl CustomOp3 for Winograd {
         let (samples, _, height, width) = x_layout.shape().dims4()?;
         let (x, bias) = (floats(x, x_layout)?, floats(bias, bias_layout)?);
         let (depth, plane) = (3 * self.channels, height * width);
-        let mut out = vec![0.0; samples * self.outputs * plane];
+        let mut out = unset(samples * self.outputs * plane);
         let weight = floats(weight, weight_layout)?;
         let pairs = height / 2;
         let tile = (COLUMNS / (PRODUCTS * depth * width)).clamp(1, pairs);
-        let mut products = vec![0.0; PRODUCTS * self.outputs * tile * width];
+        let mut products = unset(PRODUCTS * self.outputs * tile * width);
         let sizes = (self.channels * plane, self.outputs * plane);
         let both = x.chunks_exact(sizes.0).zip(out.chunks_exact_mut(sizes.1));
         for (sample, (x, out)) in both.enumerate() {

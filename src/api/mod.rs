@@ -37,7 +37,7 @@ pub use job::{
     ScheduleList, ScheduleSummary,
 };
 pub use limits::{MAX_NFE, MAX_WORK};
-pub use model::{Model, ModelId, ModelInfo, ModelRequest};
+pub use model::{Model, ModelId, ModelInfo, ModelRequest, RuntimeInfo};
 pub use noise::{NoiseFields, NoiseKind};
 pub use request::{
     BoundsFields, MethodName, ModelObject, ModelRef, Nfe, ObjectiveName, OptimizeRequest,

@@ -201,6 +201,19 @@ pub struct ModelRequest {
     pub height: Option<u32>,
 }
 
+/// Where a network runs in this process, and what it takes there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RuntimeInfo {
+    /// `cpu`, `cuda:0`, ...
+    pub device: String,
+    /// Numbers it computes with: `f32`, `f16`, `bf16`.
+    pub dtype: String,
+    /// Bytes of the device's memory that it needs, by its configs and the sizes of its weights.
+    pub memory_bytes: u64,
+    /// Whether it is in that memory now.
+    pub loaded: bool,
+}
+
 /// A model the service knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelInfo {
@@ -209,6 +222,12 @@ pub struct ModelInfo {
     /// Whether its denoiser is at hand, so that schedules can be calibrated on it.
     #[serde(default)]
     pub denoiser: bool,
+    /// Where its network runs; mixtures have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeInfo>,
+    /// Whether its samples show prompts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prompts: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// The noise schedule at the native resolution.
@@ -263,6 +282,8 @@ impl ModelInfo {
             id: id.to_owned(),
             built_in: false,
             denoiser: false,
+            runtime: None,
+            prompts: false,
             title: None,
             noise: NoiseFields::from(spec),
             t_range: [low, high],
@@ -292,7 +313,6 @@ impl ModelInfo {
     ) -> Result<Self, Invalid> {
         let (spec, noise) = noise.compile("")?;
         Ok(Self {
-            denoiser: true,
             prediction,
             ..Self::plain(id, &spec, &noise)
         })

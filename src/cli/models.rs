@@ -4,7 +4,7 @@ use super::denoisers::DenoiserArgs;
 use super::table::{self, TableOrJson};
 use crate::api::ModelInfo;
 use crate::denoiser::Models;
-use crate::optimize::noise_of;
+use crate::optimize::{noise_of, with_denoiser};
 use crate::schedule::families;
 use clap::Args;
 use std::io::Write;
@@ -48,18 +48,29 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
 fn known(denoisers: &Models) -> anyhow::Result<Vec<ModelInfo>> {
     let mut models: Vec<ModelInfo> = families::all().map(ModelInfo::of_family).collect();
     for name in denoisers.list()? {
-        if let Some(model) = models.iter_mut().find(|model| model.id == name) {
-            model.denoiser = true;
-            continue;
-        }
         let Some(description) = denoisers.describe(&name)? else {
             continue;
         };
-        if let Some(noise) = noise_of(&description)? {
-            models.push(ModelInfo::of_folder(&name, &noise, description.prediction)?);
+        if let Some(model) = models.iter_mut().find(|model| model.id == name) {
+            *model = with_denoiser(model.clone(), &description);
+        } else if let Some(noise) = noise_of(&description)? {
+            let model = ModelInfo::of_folder(&name, &noise, description.prediction)?;
+            models.push(with_denoiser(model, &description));
         }
     }
     Ok(models)
+}
+
+/// Where a denoiser runs, and the memory it takes there.
+fn denoiser(model: &ModelInfo) -> String {
+    match &model.runtime {
+        Some(runtime) => {
+            let mebibytes = runtime.memory_bytes as f64 / f64::from(1 << 20);
+            format!("{} {}, {mebibytes:.0} MiB", runtime.device, runtime.dtype)
+        }
+        None if model.denoiser => "exact".to_owned(),
+        None => "-".to_owned(),
+    }
 }
 
 fn row(model: &ModelInfo) -> Vec<String> {
@@ -75,7 +86,7 @@ fn row(model: &ModelInfo) -> Vec<String> {
         kind.unwrap_or_default(),
         format!("{:.4} .. {:.4}", model.sigma_range[0], model.sigma_range[1]),
         distilled.unwrap_or_else(|| "-".to_owned()),
-        if model.denoiser { "yes" } else { "-" }.to_owned(),
+        denoiser(model),
         model.title.clone().unwrap_or_default(),
     ]
 }

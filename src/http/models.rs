@@ -5,7 +5,7 @@ use super::extract::{Json, Path};
 use super::problem::Problem;
 use crate::api::{ModelInfo, ModelList, ModelRequest};
 use crate::denoiser::Description;
-use crate::optimize::noise_of;
+use crate::optimize::{noise_of, with_denoiser};
 use crate::schedule::families;
 use crate::store::ModelRecord;
 use crate::store::operations::{PutModel, Stored};
@@ -29,7 +29,11 @@ pub async fn list(State(app): State<App>) -> Result<axum::Json<ModelList>, Probl
     for name in names {
         if let Some(model) = models.iter_mut().find(|model| model.id == name) {
             // A registered model stands before a folder of the same name.
-            model.denoiser = model.built_in;
+            if model.built_in
+                && let Some(description) = app.describe(&name).await?
+            {
+                *model = with_denoiser(model.clone(), &description);
+            }
             continue;
         }
         match folder(&app, &name).await {
@@ -95,9 +99,11 @@ pub async fn show(
     Path(id): Path<String>,
 ) -> Result<axum::Json<ModelInfo>, Problem> {
     if let Some(family) = families::find(&id) {
-        let denoiser = app.describe(&id).await?.is_some();
         let model = ModelInfo::of_family(family);
-        return Ok(axum::Json(ModelInfo { denoiser, ..model }));
+        return Ok(axum::Json(match app.describe(&id).await? {
+            Some(description) => with_denoiser(model, &description),
+            None => model,
+        }));
     }
     if let Some(model) = registered(&app, &id).await? {
         return Ok(axum::Json(model));
@@ -125,7 +131,8 @@ async fn folder(app: &App, id: &str) -> Result<Option<ModelInfo>, Problem> {
     };
     let noise = noise_of(&description)?;
     let model = noise.map(|noise| ModelInfo::of_folder(id, &noise, description.prediction));
-    Ok(model.transpose()?)
+    let model = model.transpose()?;
+    Ok(model.map(|model| with_denoiser(model, &description)))
 }
 
 impl App {

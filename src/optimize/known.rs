@@ -1,6 +1,6 @@
 //! What is known about the model a request names: the noise of one that is not built in, and the denoiser a calibration needs.
 
-use crate::api::{DenoiserFacts, Known, NoiseFields, OptimizeRequest};
+use crate::api::{DenoiserFacts, Known, ModelInfo, NoiseFields, OptimizeRequest, RuntimeInfo};
 use crate::denoiser::{Description, LoadError, Models};
 use crate::schedule::families;
 
@@ -58,5 +58,21 @@ pub fn noise_of(description: &Description) -> Result<Option<NoiseFields>, LoadEr
             field: error.field.to_string(),
             detail: error.detail,
         }),
+    }
+}
+
+/// A model with what is known of its denoiser.
+#[must_use]
+pub fn with_denoiser(model: ModelInfo, description: &Description) -> ModelInfo {
+    ModelInfo {
+        denoiser: true,
+        runtime: description.runtime.as_ref().map(|runtime| RuntimeInfo {
+            device: runtime.placement.device.to_string(),
+            dtype: runtime.placement.precision.to_string(),
+            memory_bytes: runtime.memory,
+            loaded: runtime.loaded,
+        }),
+        prompts: description.prompted.is_some(),
+        ..model
     }
 }

@@ -17,7 +17,7 @@ use crate::calibrate::CalibrateError;
 use crate::denoiser::{DenoiserError, LoadError, Models};
 use crate::hso::{Method, SearchError};
 use crate::schedule::{NoiseError, NoiseSchedule, ScheduleError};
-pub use known::{asks_for_denoiser, known, noise_of};
+pub use known::{asks_for_denoiser, known, noise_of, with_denoiser};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 

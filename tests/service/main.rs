@@ -8,6 +8,7 @@ mod databases;
 mod disk_full;
 mod main_path;
 mod queue;
+mod stable_diffusion;
 mod store;
 mod support;
 mod upgrade;

@@ -1,7 +1,7 @@
 //! The queue over HTTP: lists, cancellation, batches, events, keys, limits.
 
 use crate::databases::sqlite;
-use crate::support::{Server, json, long_request, request};
+use crate::support::{Server, events, json, long_request, request};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -119,52 +119,6 @@ async fn a_batch_has_an_outcome_for_every_request() {
         let response = server.post("/v1/jobs/batch", &wrong).send().await.unwrap();
         assert_eq!(response.status(), 422);
     }
-}
-
-/// An event of a stream: its name, id and data.
-#[derive(Clone, Debug, PartialEq)]
-struct Event {
-    name: String,
-    id: String,
-    data: Value,
-}
-
-/// Reads events until the stream ends or `enough` says so.
-async fn events(
-    server: &Server,
-    id: &str,
-    last: Option<&str>,
-    enough: impl Fn(&Event) -> bool,
-) -> Vec<Event> {
-    let mut asked = server.get(&format!("/v1/jobs/{id}/events"));
-    if let Some(last) = last {
-        asked = asked.header("last-event-id", last);
-    }
-    let mut response = asked.send().await.unwrap();
-    let mut events = Vec::new();
-    if response.status() == 204 {
-        return events;
-    }
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let mut text = String::new();
-    while let Some(chunk) = response.chunk().await.unwrap() {
-        text.push_str(std::str::from_utf8(&chunk).unwrap());
-        while let Some((block, rest)) = text.split_once("\n\n") {
-            let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
-            if let Some(data) = field("data: ") {
-                events.push(Event {
-                    name: field("event: ").unwrap().to_owned(),
-                    id: field("id: ").unwrap().to_owned(),
-                    data: serde_json::from_str(data).unwrap(),
-                });
-                if enough(events.last().unwrap()) {
-                    return events;
-                }
-            }
-            text = rest.to_owned();
-        }
-    }
-    events
 }
 
 #[tokio::test]

@@ -223,3 +223,49 @@ pub fn long_request(nfe: u64, generations: u64) -> Value {
 pub fn request(nfe: u64) -> Value {
     serde_json::json!({"model": "sd-v2.1", "solver": "unipc", "nfe": nfe})
 }
+
+/// An event of a stream: its name, id and data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub name: String,
+    pub id: String,
+    pub data: Value,
+}
+
+/// Reads events until the stream ends or `enough` says so.
+pub async fn events(
+    server: &Server,
+    id: &str,
+    last: Option<&str>,
+    enough: impl Fn(&Event) -> bool,
+) -> Vec<Event> {
+    let mut asked = server.get(&format!("/v1/jobs/{id}/events"));
+    if let Some(last) = last {
+        asked = asked.header("last-event-id", last);
+    }
+    let mut response = asked.send().await.unwrap();
+    let mut events = Vec::new();
+    if response.status() == 204 {
+        return events;
+    }
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut text = String::new();
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+        while let Some((block, rest)) = text.split_once("\n\n") {
+            let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+            if let Some(data) = field("data: ") {
+                events.push(Event {
+                    name: field("event: ").unwrap().to_owned(),
+                    id: field("id: ").unwrap().to_owned(),
+                    data: serde_json::from_str(data).unwrap(),
+                });
+                if enough(events.last().unwrap()) {
+                    return events;
+                }
+            }
+            text = rest.to_owned();
+        }
+    }
+    events
+}

@@ -35,14 +35,22 @@ impl Padding {
 
 /// A convolution with a square kernel and a bias.
 pub struct Conv2d {
-    /// `[out, in * kernel * kernel]`.
-    weight: Tensor,
-    /// The same for [`Winograd`], on a CPU where the kernel keeps the size.
-    transformed: Option<Tensor>,
+    weight: Weight,
     /// `[out]`.
     bias: Tensor,
     geometry: Geometry,
 }
+
+/// A kernel as it is multiplied with: one form, since large networks are mostly this.
+enum Weight {
+    /// `[out, in * kernel * kernel]`.
+    Plain(Tensor),
+    /// For [`Winograd`].
+    Transformed(Tensor),
+}
+
+/// Height and width of the images that a layer is for, where that is known before they come.
+pub type Size = Option<[usize; 2]>;
 
 #[derive(Clone, Copy)]
 struct Geometry {
@@ -54,13 +62,25 @@ struct Geometry {
 }
 
 impl Conv2d {
-    /// A 3x3 kernel that keeps the size.
+    /// A 3x3 kernel that keeps the size; for images of one size, if that is given.
     pub fn load(
         scope: &Scope,
         channels: usize,
         outputs: usize,
+        size: Size,
     ) -> std::result::Result<Self, LoadError> {
-        Self::with_kernel(scope, channels, outputs, 3, 1, Padding::even(1))
+        let plain = Self::with_kernel(scope, channels, outputs, 3, 1, Padding::even(1))?;
+        let suits = size.is_some_and(|[height, width]| winograd::suits(height, width));
+        match plain.weight {
+            Weight::Plain(weight) if suits && native(&weight) => {
+                let weight = weight.reshape((outputs, channels, 3, 3))?;
+                Ok(Self {
+                    weight: Weight::Transformed(winograd::transformed(&weight)?),
+                    ..plain
+                })
+            }
+            weight => Ok(Self { weight, ..plain }),
+        }
     }
 
     /// A 3x3 kernel that halves the size.
@@ -88,8 +108,7 @@ impl Conv2d {
         outputs: usize,
     ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
-            weight: scope.tensor("weight", &[outputs, channels])?,
-            transformed: None,
+            weight: Weight::Plain(scope.tensor("weight", &[outputs, channels])?),
             bias: scope.tensor("bias", &[outputs])?,
             geometry: Geometry {
                 channels,
@@ -111,10 +130,7 @@ impl Conv2d {
     ) -> std::result::Result<Self, LoadError> {
         let weight = scope.tensor("weight", &[outputs, channels, kernel, kernel])?;
         Ok(Self {
-            transformed: (native(&weight) && kernel == 3 && stride == 1)
-                .then(|| winograd::transformed(&weight))
-                .transpose()?,
-            weight: weight.flatten_from(1)?,
+            weight: Weight::Plain(weight.flatten_from(1)?),
             bias: scope.tensor("bias", &[outputs])?,
             geometry: Geometry {
                 channels,
@@ -137,19 +153,21 @@ impl Conv2d {
     }
 
     fn apply(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        if native(x) {
-            let x = x.contiguous()?;
-            let (_, _, height, width) = x.dims4()?;
-            if let Some(weight) = &self.transformed
-                && winograd::suits(height, width)
-            {
+        let weight = match &self.weight {
+            Weight::Transformed(weight) => {
                 let Geometry {
                     channels, outputs, ..
                 } = self.geometry;
-                return x.apply_op3_no_bwd(weight, bias, &Winograd { channels, outputs });
+                let op = Winograd { channels, outputs };
+                return x.contiguous()?.apply_op3_no_bwd(weight, bias, &op);
             }
-            return x.apply_op3_no_bwd(&self.weight, bias, &self.geometry);
-        }
+            Weight::Plain(weight) if native(x) => {
+                return x
+                    .contiguous()?
+                    .apply_op3_no_bwd(weight, bias, &self.geometry);
+            }
+            Weight::Plain(weight) => weight,
+        };
         let Geometry {
             channels,
             outputs,
@@ -157,7 +175,7 @@ impl Conv2d {
             stride,
             padding,
         } = self.geometry;
-        let weight = self.weight.reshape((outputs, channels, kernel, kernel))?;
+        let weight = weight.reshape((outputs, channels, kernel, kernel))?;
         let out = if padding.before == padding.after {
             x.conv2d(&weight, padding.before, stride, 1, 1)?
         } else {

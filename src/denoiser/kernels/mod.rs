@@ -16,7 +16,7 @@ mod winograd;
 
 pub use activation::{geglu, gelu, quick_gelu, silu, softmax};
 pub use attention::{Mask, attend};
-pub use conv::{Conv2d, Padding};
+pub use conv::{Conv2d, Padding, Size};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use norm::GroupNorm;

@@ -6,7 +6,7 @@
 
 use super::product::{self, Matrix};
 use super::{floats, unset, vector};
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor};
 use std::ops::Range;
 
 /// Numbers laid out at a time: 1 MiB, about a core's second-level cache.
@@ -58,6 +58,11 @@ impl CustomOp3 for Winograd {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (samples, _, height, width) = x_layout.shape().dims4()?;
+        if !suits(height, width) {
+            return Err(Error::msg(
+                "an image of another size than the network was built for",
+            ));
+        }
         let (x, bias) = (floats(x, x_layout)?, floats(bias, bias_layout)?);
         let (depth, plane) = (3 * self.channels, height * width);
         let mut out = unset(samples * self.outputs * plane);

@@ -207,8 +207,9 @@ impl Up {
             let from = if i == 0 { channels } else { outputs };
             Layer::load(scope, i, (from + skip, outputs), shape)
         });
-        let doubled =
-            doubles.then(|| Conv2d::load(&scope.at("upsamplers.0.conv"), outputs, outputs));
+        let size = shape.resnet.size.map(|size| size.map(|side| 2 * side));
+        let conv = scope.at("upsamplers.0.conv");
+        let doubled = doubles.then(|| Conv2d::load(&conv, outputs, outputs, size));
         Ok(Self {
             layers: layers.collect::<std::result::Result<_, _>>()?,
             doubled: doubled.transpose()?,

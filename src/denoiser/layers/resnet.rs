@@ -1,7 +1,7 @@
 //! The residual block: norm, silu, convolution, the time, norm, silu, convolution, plus the input.
 
 use crate::denoiser::LoadError;
-use crate::denoiser::kernels::{Conv2d, GroupNorm, Linear};
+use crate::denoiser::kernels::{Conv2d, GroupNorm, Linear, Size};
 use crate::denoiser::weights::Scope;
 use candle_core::{Result, Tensor};
 
@@ -14,6 +14,8 @@ pub struct Shape {
     pub time_embed_dim: Option<usize>,
     pub time_scale_shift: bool,
     pub output_scale: f64,
+    /// Of its images.
+    pub size: Size,
 }
 
 /// A residual block.
@@ -44,13 +46,13 @@ impl Resnet {
             .then(|| Conv2d::load_pointwise(&scope.at("conv_shortcut"), channels, outputs));
         Ok(Self {
             norm1: GroupNorm::load(&scope.at("norm1"), channels, groups, eps)?,
-            conv1: Conv2d::load(&scope.at("conv1"), channels, outputs)?,
+            conv1: Conv2d::load(&scope.at("conv1"), channels, outputs, shape.size)?,
             time: shape
                 .time_embed_dim
                 .map(|width| Linear::load(&scope.at("time_emb_proj"), width, time_outputs))
                 .transpose()?,
             norm2: GroupNorm::load(&scope.at("norm2"), outputs, groups, eps)?,
-            conv2: Conv2d::load(&scope.at("conv2"), outputs, outputs)?,
+            conv2: Conv2d::load(&scope.at("conv2"), outputs, outputs, shape.size)?,
             shortcut: shortcut.transpose()?,
             shape,
         })

@@ -36,10 +36,11 @@ impl Unet2d {
 
     fn build(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Self, LoadError> {
         let first = config.block_out_channels[0];
+        let size = Some(config.sample_size);
         Ok(Self {
             center_input_sample: config.center_input_sample,
             embedding: time::Embedding::load(scope, times(config))?,
-            conv_in: Conv2d::load(&scope.at("conv_in"), config.in_channels, first)?,
+            conv_in: Conv2d::load(&scope.at("conv_in"), config.in_channels, first, size)?,
             down: down(config, &scope.at("down_blocks"))?,
             mid: mid(config, &scope.at("mid_block"))?,
             up: up(config, &scope.at("up_blocks"))?,
@@ -49,7 +50,7 @@ impl Unet2d {
                 config.norm_num_groups,
                 config.norm_eps,
             )?,
-            conv_out: Conv2d::load(&scope.at("conv_out"), first, config.out_channels)?,
+            conv_out: Conv2d::load(&scope.at("conv_out"), first, config.out_channels, size)?,
         })
     }
 
@@ -92,8 +93,9 @@ fn times(config: &Unet2dConfig) -> time::Shape {
     }
 }
 
-/// How the blocks of a level with `channels` channels are built.
-fn shape(config: &Unet2dConfig, channels: usize, attention: bool) -> level::Shape {
+/// How the blocks of a level are built.
+fn shape(config: &Unet2dConfig, level: usize, attention: bool) -> level::Shape {
+    let channels = config.block_out_channels[level];
     level::Shape {
         resnet: resnet::Shape {
             groups: config.norm_num_groups,
@@ -101,6 +103,7 @@ fn shape(config: &Unet2dConfig, channels: usize, attention: bool) -> level::Shap
             time_embed_dim: Some(config.time_embed_dim),
             time_scale_shift: config.time_scale_shift,
             output_scale: 1.0,
+            size: Some(config.sample_size.map(|side| side >> level)),
         },
         attention: if attention {
             level::Kind::Pixels(attention::Shape {
@@ -121,7 +124,7 @@ fn down(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Vec<Down>, 
     (0..channels.len())
         .map(|i| {
             let from = channels[i.saturating_sub(1)];
-            let shape = shape(config, channels[i], config.down_attention[i]);
+            let shape = shape(config, i, config.down_attention[i]);
             let padding = (i + 1 < channels.len()).then_some(config.downsample_padding);
             Down::load(
                 &scope.at(i),
@@ -138,8 +141,9 @@ fn mid(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Option<Mid>,
     let Some(mid) = &config.mid_block else {
         return Ok(None);
     };
-    let channels = config.block_out_channels[config.block_out_channels.len() - 1];
-    let mut shape = shape(config, channels, mid.attention);
+    let last = config.block_out_channels.len() - 1;
+    let channels = config.block_out_channels[last];
+    let mut shape = shape(config, last, mid.attention);
     shape.resnet.output_scale = mid.scale_factor;
     if let level::Kind::Pixels(attention) = &mut shape.attention {
         attention.groups = mid.attention_groups;
@@ -156,7 +160,7 @@ fn up(config: &Unet2dConfig, scope: &Scope) -> std::result::Result<Vec<Up>, Load
             // The skips of a level, and the one the level above ended with.
             let mut skips = vec![channels[i]; config.layers_per_block];
             skips.push(channels[(i + 1).min(channels.len() - 1)]);
-            let shape = shape(config, channels[i], config.up_attention[i]);
+            let shape = shape(config, channels.len() - 1 - i, config.up_attention[i]);
             let doubles = i + 1 < channels.len();
             Up::load(&scope.at(i), (from, channels[i]), &skips, &shape, doubles)
         })

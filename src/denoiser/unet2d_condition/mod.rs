@@ -56,6 +56,7 @@ impl Unet2dCondition {
     ) -> std::result::Result<Self, LoadError> {
         let first = config.levels[0].channels;
         let norm = scope.at("conv_norm_out");
+        let size = Some(config.sample_size);
         Ok(Self {
             center_input_sample: config.center_input_sample,
             embedding: time::Embedding::load(scope, times(config))?,
@@ -63,12 +64,12 @@ impl Unet2dCondition {
                 .text_time
                 .map(|shape| AddedEmbedding::load(scope, shape, times(config)))
                 .transpose()?,
-            conv_in: Conv2d::load(&scope.at("conv_in"), config.in_channels, first)?,
+            conv_in: Conv2d::load(&scope.at("conv_in"), config.in_channels, first, size)?,
             down: down(config, &scope.at("down_blocks"))?,
             mid: mid(config, &scope.at("mid_block"))?,
             up: up(config, &scope.at("up_blocks"))?,
             norm_out: GroupNorm::load(&norm, first, config.norm_num_groups, config.norm_eps)?,
-            conv_out: Conv2d::load(&scope.at("conv_out"), first, config.out_channels)?,
+            conv_out: Conv2d::load(&scope.at("conv_out"), first, config.out_channels, size)?,
         })
     }
 
@@ -163,9 +164,11 @@ fn times(config: &Unet2dConditionConfig) -> time::Shape {
 /// How the blocks of a level are built, with so many transformer blocks after each residual block.
 fn shape(
     config: &Unet2dConditionConfig,
-    level: &LevelConfig,
+    level: usize,
     transformers: Option<&Vec<usize>>,
 ) -> level::Shape {
+    let size = config.sample_size.map(|side| side >> level);
+    let level = &config.levels[level];
     let attention = transformer::Shape {
         channels: level.channels,
         heads: level.heads,
@@ -181,6 +184,7 @@ fn shape(
             time_embed_dim: Some(config.time_embed_dim),
             time_scale_shift: config.time_scale_shift,
             output_scale: 1.0,
+            size: Some(size),
         },
         attention: transformers.map_or(Kind::Nothing, |blocks| {
             Kind::Transformers(attention, blocks.clone())
@@ -197,7 +201,7 @@ fn down(
         .map(|i| {
             let level = &levels[i];
             let channels = (levels[i.saturating_sub(1)].channels, level.channels);
-            let shape = shape(config, level, level.down.as_ref());
+            let shape = shape(config, i, level.down.as_ref());
             let padding = (i + 1 < levels.len()).then_some(config.downsample_padding);
             Down::load(&scope.at(i), channels, level.layers, &shape, padding)
         })
@@ -211,9 +215,10 @@ fn mid(
     let Some(mid) = &config.mid_block else {
         return Ok(None);
     };
-    let level = &config.levels[config.levels.len() - 1];
+    let last = config.levels.len() - 1;
+    let level = &config.levels[last];
     let blocks = mid.transformers.map(|blocks| vec![blocks]);
-    let mut shape = shape(config, level, blocks.as_ref());
+    let mut shape = shape(config, last, blocks.as_ref());
     shape.resnet.output_scale = mid.scale_factor;
     if blocks.is_some() {
         Mid::load(scope, level.channels, &shape).map(Some)
@@ -231,7 +236,7 @@ fn up(config: &Unet2dConditionConfig, scope: &Scope) -> std::result::Result<Vec<
             // The skips of a level, and the one the level above ended with.
             let mut skips = vec![level.channels; level.layers];
             skips.push(levels[(i + 1).min(levels.len() - 1)].channels);
-            let shape = shape(config, level, level.up.as_ref());
+            let shape = shape(config, levels.len() - 1 - i, level.up.as_ref());
             let doubles = i + 1 < levels.len();
             Up::load(&scope.at(i), channels, &skips, &shape, doubles)
         })

@@ -117,6 +117,7 @@ impl Decoder {
             time_embed_dim: None,
             time_scale_shift: false,
             output_scale: 1.0,
+            size: None,
         };
         let (lowest, first) = (
             config.block_out_channels[config.block_out_channels.len() - 1],
@@ -133,7 +134,7 @@ impl Decoder {
         };
         Ok(Self {
             before,
-            conv_in: Conv2d::load(&scope.at("conv_in"), latents, lowest)?,
+            conv_in: Conv2d::load(&scope.at("conv_in"), latents, lowest, None)?,
             first: resnet(0)?,
             attention: config
                 .mid_block_add_attention
@@ -142,7 +143,7 @@ impl Decoder {
             second: resnet(1)?,
             levels: levels(config, &scope.at("up_blocks"), shape)?,
             norm_out: GroupNorm::load(&scope.at("conv_norm_out"), first, groups, EPS)?,
-            conv_out: Conv2d::load(&scope.at("conv_out"), first, config.out_channels)?,
+            conv_out: Conv2d::load(&scope.at("conv_out"), first, config.out_channels, None)?,
         })
     }
 
@@ -193,7 +194,7 @@ fn levels(
             Ok(Level {
                 resnets: resnets.collect::<std::result::Result<_, _>>()?,
                 doubled: (i + 1 < channels.len())
-                    .then(|| Conv2d::load(&conv, to, to))
+                    .then(|| Conv2d::load(&conv, to, to, None))
                     .transpose()?,
             })
         })

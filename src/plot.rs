@@ -1,9 +1,9 @@
-//! A comparison as a picture: where every schedule spends its evaluations, and what that costs.
+//! A comparison as a picture: where every schedule spends its evaluations, and what that costs; and what they do to pictures.
 //!
 //! One row a schedule: its noise levels as dots on a logarithmic axis, and beside them its measured error with the standard error, or
 //! the proxy where nothing was measured. Plain SVG without scripts or fonts of its own.
 
-use crate::api::{Comparison, ComparisonRow, EffectiveSolver};
+use crate::api::{Comparison, ComparisonRow, EffectiveSolver, ScheduleDocument};
 use crate::schedule::Terminal;
 use std::fmt::Write;
 
@@ -13,6 +13,10 @@ const TOP: f64 = 64.0;
 const LEVELS: (f64, f64) = (230.0, 640.0);
 const BARS: (f64, f64) = (670.0, 880.0);
 const WIDTH: f64 = 960.0;
+/// Side of a picture's place, the room between two, and where the first ones are.
+const PICTURE: f64 = 192.0;
+const GAP: f64 = 12.0;
+const PICTURES_TOP: f64 = 76.0;
 
 /// Draws a comparison, lowest cost first.
 #[must_use]
@@ -86,6 +90,46 @@ fn header(comparison: &Comparison, height: f64, first: Option<&ComparisonRow>) -
     )
 }
 
+/// Draws the pictures of a calibrated schedule, a column a schedule and a row a sample; nothing where it has none.
+#[must_use]
+pub fn pictures(schedule: &ScheduleDocument) -> Option<String> {
+    let rows = &schedule.calibration.as_ref()?.pictures;
+    let samples = rows.first()?.pictures.len();
+    let place = |i: usize| i as f64 * (PICTURE + GAP);
+    let (width, height) = (
+        16.0 + place(rows.len()),
+        PICTURES_TOP + place(samples) + 4.0,
+    );
+    let mut svg = format!(
+        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="system-ui, sans-serif" font-size="13"><style>.small{{font-size:11px;fill:#666}}image{{image-rendering:pixelated}}</style><rect width="100%" height="100%" fill="#fff"/><text x="16" y="26" font-size="16" font-weight="600">{} · {} · {} evaluations</text>"##,
+        escaped(&schedule.model),
+        schedule.solver.name.as_str(),
+        schedule.nfe.get(),
+    );
+    for (column, row) in rows.iter().enumerate() {
+        let x = 16.0 + place(column);
+        let measure = row.error.map_or_else(
+            || "fine solve, same noise".to_owned(),
+            |error| format!("error of the pictures {:.4}", error.value),
+        );
+        let _ = write!(
+            svg,
+            r#"<text x="{x}" y="50" font-weight="600">{}</text><text x="{x}" y="67" class="small">{measure}</text>"#,
+            escaped(&row.name),
+        );
+        for (sample, picture) in row.pictures.iter().enumerate() {
+            let _ = write!(
+                svg,
+                r#"<image x="{x}" y="{}" width="{PICTURE}" height="{PICTURE}" href="{}"/>"#,
+                PICTURES_TOP + place(sample),
+                escaped(picture),
+            );
+        }
+    }
+    svg.push_str("</svg>\n");
+    Some(svg)
+}
+
 fn draw_row(
     svg: &mut String,
     answer: EffectiveSolver,
@@ -152,4 +196,5 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

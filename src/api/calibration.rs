@@ -2,8 +2,8 @@
 
 use super::invalid::InvalidField;
 use super::limits::{
-    BUDGET, GUIDANCE_SCALE, MAX_CALIBRATED_NFE, MAX_EVALUATIONS, MAX_PROMPT, MAX_PROMPTS, SAMPLES,
-    VALIDATION_SAMPLES,
+    BUDGET, GUIDANCE_SCALE, MAX_CALIBRATED_NFE, MAX_EVALUATIONS, MAX_PROMPT, MAX_PROMPTS, PICTURES,
+    SAMPLES, VALIDATION_SAMPLES,
 };
 use super::prompts::DEFAULT_PROMPTS;
 use super::ranges::within;
@@ -38,6 +38,8 @@ pub struct CalibrateFields {
     pub prompts: Option<Vec<String>>,
     /// What guidance pushes away from. Default: the pipeline's own, no words.
     pub negative_prompt: Option<String>,
+    /// Validation samples to show as pictures in the answer, from the reference, the best rule, HSO and the answer. Default 0.
+    pub pictures: Option<u32>,
 }
 
 /// What a denoiser is, as far as answers depend on it.
@@ -51,6 +53,8 @@ pub struct DenoiserFacts {
     pub guidable: bool,
     /// Guidance scale its pipeline has where none is given; present for models that take prompts.
     pub prompted: Option<f64>,
+    /// Whether its samples are pictures, or stand for some.
+    pub pictures: bool,
 }
 
 /// A calibration with nothing left open; part of the cache key.
@@ -68,6 +72,9 @@ pub struct Calibration {
     pub prompts: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub negative_prompt: Option<String>,
+    /// Validation samples that are shown as pictures.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pictures: u32,
     /// Terminals that are searched.
     pub terminals: Vec<Terminal>,
 }
@@ -114,6 +121,8 @@ impl Calibration {
                 .unwrap_or_else(|| (0..denoiser.classes).collect()),
             prompts: fields.prompts.clone().unwrap_or(defaults.prompts),
             negative_prompt: fields.negative_prompt.clone(),
+            pictures: within(fields.pictures, "/calibrate/pictures", PICTURES, wrong)
+                .unwrap_or_default(),
             terminals,
         };
         calibration.check(request, denoiser, wrong);
@@ -188,6 +197,11 @@ impl Calibration {
                 .to_owned(),
         );
         refuse(
+            "calibrate/pictures",
+            self.pictures > 0 && !denoiser.pictures,
+            "this model's samples are no pictures: remove it".to_owned(),
+        );
+        refuse(
             "start_sigma",
             request.start_sigma.is_some(),
             "a calibration samples from pure noise: remove it".to_owned(),
@@ -207,6 +221,12 @@ impl Calibration {
             ),
         );
     }
+}
+
+/// Whether a field is left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What a calibration does where the request does not say. Networks that take prompts are a thousand times larger than others.
@@ -246,6 +266,21 @@ pub struct CalibrationReport {
     pub rollouts: u64,
     /// Every schedule that was measured, with its error on the validation noise, best first.
     pub candidates: Vec<MeasuredCandidate>,
+    /// The same samples from several schedules, the reference first; where pictures were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pictures: Vec<PictureRow>,
+}
+
+/// What a schedule makes of some validation samples, as pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PictureRow {
+    /// `reference`, or the name of a candidate.
+    pub name: String,
+    /// Distance of these pictures, in -1..1 and at full size, from the reference's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<MeasuredError>,
+    /// PNG files as `data:` URLs, at most 192 pixels along a side.
+    pub pictures: Vec<String>,
 }
 
 /// The fine solve that errors are measured against.

@@ -23,6 +23,7 @@ pub(super) const SAMPLES: (u32, u32) = (4, 1024);
 pub(super) const VALIDATION_SAMPLES: (u32, u32) = (2, 4096);
 pub(super) const BUDGET: (u32, u32) = (0, 2000);
 pub(super) const GUIDANCE_SCALE: (f64, f64) = (0.0, 30.0);
+pub(super) const PICTURES: (u32, u32) = (0, 4);
 /// Prompts of a calibration, and characters of one.
 pub(super) const MAX_PROMPTS: usize = 64;
 pub(super) const MAX_PROMPT: usize = 2000;

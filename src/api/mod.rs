@@ -22,7 +22,7 @@ mod solver;
 
 pub use calibration::{
     CalibrateFields, Calibration, CalibrationReport, DenoiserFacts, MeasuredCandidate,
-    MeasuredError, Teacher,
+    MeasuredError, PictureRow, Teacher,
 };
 pub use comparison::{CompareRequest, Comparison, ComparisonRow, GivenSigmas};
 pub use digest::{Digest, DigestError};

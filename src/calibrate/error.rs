@@ -34,7 +34,8 @@ fn per_sample_rmse(samples: &Batch, targets: &Batch) -> Vec<f64> {
 
 impl ErrorStats {
     /// How far samples are from their targets.
-    pub(super) fn between(samples: &Batch, targets: &Batch) -> Self {
+    #[must_use]
+    pub fn between(samples: &Batch, targets: &Batch) -> Self {
         Self::of(&per_sample_rmse(samples, targets))
     }
 

@@ -50,6 +50,8 @@ pub struct Settings {
     pub seed: u64,
     /// Whether candidates are judged on whole training timesteps.
     pub snap: bool,
+    /// Validation samples to keep for showing.
+    pub shown: usize,
 }
 
 /// A schedule with the solver it is for.
@@ -92,6 +94,8 @@ pub struct Outcome {
     pub rollouts: usize,
     /// Denoiser evaluations in all, one a sample.
     pub evaluations: u64,
+    /// The validation samples to show: the teacher's, then every judged schedule's. Empty where none were asked for.
+    pub shown: Vec<Batch>,
 }
 
 /// Parts of a calibration, in order.
@@ -179,33 +183,43 @@ pub fn calibrate(
     bench.begin(Phase::Validation, plan.validation, 0);
     let first_refined = starts.len();
     let all = starts.into_iter().map(|start| (start, None)).chain(refined);
-    let judged = validated(&mut bench, all, &fresh, &truth)?;
+    let (judged, ends) = validated(&mut bench, all, &fresh, &truth, settings.shown)?;
+    let mut shown = Vec::new();
+    if settings.shown > 0 {
+        shown.push(truth.slice(0..settings.shown.min(fresh.len())));
+        shown.extend(ends);
+    }
     Ok(Outcome {
         winner: winner(&judged, first_refined),
         judged,
         teacher: teacher.report,
         rollouts: spent,
         evaluations: bench.evaluations(),
+        shown,
     })
 }
 
-/// Every candidate's error on the fresh noise.
+/// Every candidate's error on the fresh noise, and its samples to show.
 fn validated(
     bench: &mut Bench,
     candidates: impl Iterator<Item = Refined>,
     fresh: &SampleSet,
     truth: &Batch,
-) -> Result<Vec<Judged>, CalibrateError> {
-    candidates
-        .map(|(candidate, refined_from)| {
-            let samples = bench.run(candidate.solver, &candidate.schedule, fresh)?;
-            Ok(Judged {
-                error: ErrorStats::between(&samples, truth),
-                candidate,
-                refined_from,
-            })
-        })
-        .collect()
+    shown: usize,
+) -> Result<(Vec<Judged>, Vec<Batch>), CalibrateError> {
+    let (mut judged, mut ends) = (Vec::new(), Vec::new());
+    for (candidate, refined_from) in candidates {
+        let samples = bench.run(candidate.solver, &candidate.schedule, fresh)?;
+        judged.push(Judged {
+            error: ErrorStats::between(&samples, truth),
+            candidate,
+            refined_from,
+        });
+        if shown > 0 {
+            ends.push(samples.slice(0..shown.min(samples.samples())));
+        }
+    }
+    Ok((judged, ends))
 }
 
 /// The schedule refined best on the training noise, unless a start is better on the validation noise; the error of a start that wins

@@ -30,6 +30,8 @@ enum Format {
     Json,
     /// A picture to look at in a browser.
     Svg,
+    /// What the schedules do to pictures, side by side, to look at in a browser; needs --pictures.
+    Pictures,
 }
 
 /// One `NAME=SIGMAS`.
@@ -64,6 +66,12 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match args.format {
         Format::Svg => write!(out, "{}", plot::comparison(&comparison))?,
+        Format::Pictures => match plot::pictures(&comparison.schedule) {
+            Some(svg) => write!(out, "{svg}")?,
+            None => {
+                anyhow::bail!("there are no pictures: ask for some with --calibrate --pictures 4")
+            }
+        },
         Format::Json => writeln!(out, "{}", serde_json::to_string(&comparison)?)?,
         Format::Table => match &comparison.schedule.calibration {
             Some(calibration) => {

@@ -140,6 +140,9 @@ struct CalibrationArgs {
     /// What guidance pushes away from.
     #[arg(long, env = "FEWSTEP_NEGATIVE_PROMPT", requires = "calibrate")]
     negative_prompt: Option<String>,
+    /// Validation samples to show as pictures, 4 at most; `compare --format pictures` draws them [default: 0].
+    #[arg(long, env = "FEWSTEP_PICTURES", requires = "calibrate")]
+    pictures: Option<u32>,
 }
 
 impl CalibrationArgs {
@@ -152,6 +155,7 @@ impl CalibrationArgs {
             class_labels: self.class_labels.clone(),
             prompts: self.prompts.clone(),
             negative_prompt: self.negative_prompt.clone(),
+            pictures: self.pictures,
         })
     }
 }

@@ -3,7 +3,7 @@
 //! At one noise level noise, v and data predictions differ by fixed linear maps, so guiding the data prediction is guiding
 //! whatever the network predicts. The two answers count as one evaluation.
 
-use super::{Batch, Capacity, Conditioning, Denoiser, DenoiserError};
+use super::{Batch, Capacity, Conditioning, Denoiser, DenoiserError, Pictures};
 use crate::solver::{Level, Space};
 
 /// A denoiser under guidance.
@@ -30,6 +30,10 @@ impl<D: Denoiser> Denoiser for Guided<D> {
 
     fn capacity(&self) -> Capacity {
         self.denoiser.capacity()
+    }
+
+    fn pictures(&self, samples: &Batch) -> Result<Option<Pictures>, DenoiserError> {
+        self.denoiser.pictures(samples)
     }
 
     /// `unconditional + scale (conditional - unconditional)`.

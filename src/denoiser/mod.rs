@@ -19,6 +19,7 @@ mod models;
 mod network;
 mod owner;
 mod passes;
+mod pictures;
 mod precision;
 mod residents;
 mod stable_diffusion;
@@ -38,6 +39,7 @@ pub use load_error::LoadError;
 pub use mixture::Mixture;
 pub use models::{Demand, Description, Models, Runtime};
 pub use network::UnetDenoiser;
+pub use pictures::Pictures;
 pub use precision::{Placement, Precision};
 pub use stable_diffusion::Prompts;
 pub use text::{Encoded, TextEncoders, Tokenizer};
@@ -89,6 +91,11 @@ pub trait Denoiser: Send + Sync {
         level: &Level,
         conditioning: &Conditioning,
     ) -> Result<Batch, DenoiserError>;
+
+    /// Clean samples as pictures; nothing where they are none.
+    fn pictures(&self, _samples: &Batch) -> Result<Option<Pictures>, DenoiserError> {
+        Ok(None)
+    }
 }
 
 impl<D: Denoiser + ?Sized> Denoiser for std::sync::Arc<D> {
@@ -111,6 +118,10 @@ impl<D: Denoiser + ?Sized> Denoiser for std::sync::Arc<D> {
         conditioning: &Conditioning,
     ) -> Result<Batch, DenoiserError> {
         (**self).denoise(x, level, conditioning)
+    }
+
+    fn pictures(&self, samples: &Batch) -> Result<Option<Pictures>, DenoiserError> {
+        (**self).pictures(samples)
     }
 }
 

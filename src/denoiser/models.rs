@@ -5,12 +5,9 @@
 //! (`owner`); exact mixtures run where they are called.
 
 use super::owner::{Owner, Seat};
-use super::residents::{Needs, Network};
-use super::stable_diffusion::{Prompts, StableDiffusion};
-use super::vae;
-use super::{
-    Denoiser, Device, Digests, Guided, LoadError, Mixture, ModelFolder, ModelsRoot, Placement,
-};
+use super::residents::Needs;
+use super::stable_diffusion::Prompts;
+use super::{Denoiser, Device, Digests, LoadError, Mixture, ModelFolder, ModelsRoot, Placement};
 use crate::schedule::{Prediction, SchedulerConfig, families};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -29,6 +26,8 @@ pub struct Description {
     pub classes: u32,
     /// Guidance scale its pipeline has where none is given; present for models that take prompts.
     pub prompted: Option<f64>,
+    /// Whether its samples are pictures, or stand for some.
+    pub pictures: bool,
     /// The scheduler it was trained with, for a folder; built-in models are families of their own.
     pub scheduler: Option<SchedulerConfig>,
     pub prediction: Option<Prediction>,
@@ -109,6 +108,7 @@ impl Models {
             return Ok(Some(Description {
                 classes: 0,
                 prompted: None,
+                pictures: false,
                 scheduler: None,
                 prediction: None,
                 runtime: None,
@@ -121,6 +121,7 @@ impl Models {
         Ok(Some(Description {
             classes: needs.classes,
             prompted: needs.guidance_scale,
+            pictures: needs.pictures,
             scheduler: (name != DEMO).then(|| folder.scheduler.clone()),
             prediction: (name != DEMO).then_some(folder.prediction),
             runtime: Some(Runtime {
@@ -161,28 +162,9 @@ impl Models {
         }
         let (prompts, scale) = (demand.prompts.clone(), demand.guidance_scale);
         let (key, files) = (weights.to_owned(), folder.clone());
-        let denoiser = self.owner.ask(move |residents| {
-            // Text encoders first: they are gone again when the network comes.
-            let encoded = match (&files.pipeline, prompts) {
-                (Some(pipeline), Some(prompts)) => {
-                    Some(residents.encode(&files, pipeline, &prompts)?)
-                }
-                (None, None) => None,
-                _ => return Err(LoadError::Prompts(files.name.clone())),
-            };
-            Ok::<Arc<dyn Denoiser>, _>(match (residents.load(&key, &files)?, encoded) {
-                (Network::Plain(network), _) => Arc::new(Guided::new(network, scale)),
-                (Network::Conditioned(network), Some(encoded)) => {
-                    let pixels = files
-                        .pipeline
-                        .as_ref()
-                        .map_or(Ok(1), |p| vae::scale(&p.vae))?;
-                    let model = StableDiffusion::new(network, files.prediction, encoded, pixels)?;
-                    Arc::new(Guided::new(model, scale))
-                }
-                (Network::Conditioned(_), None) => return Err(LoadError::Prompts(files.name)),
-            })
-        })??;
+        let denoiser = self
+            .owner
+            .ask(move |residents| residents.denoiser(&key, &files, prompts.as_ref(), scale))??;
         // What was loaded is what the digest is of, unless a file changed meanwhile.
         if self.digest(&folder)? != weights {
             return Err(changed());

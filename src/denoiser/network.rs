@@ -2,6 +2,7 @@
 
 use super::folder::ModelFolder;
 use super::passes::Passes;
+use super::pictures::{Pictures, are_pixels};
 use super::unet2d::{Unet2d, Unet2dConfig};
 use super::weights::Weights;
 use super::{Batch, Conditioning, Denoiser, DenoiserError, Device, LoadError, Placement};
@@ -62,6 +63,13 @@ impl UnetDenoiser {
     pub fn classes_of(model: &ModelFolder) -> Result<u32, LoadError> {
         let config = Unet2dConfig::parse(&model.network.config)?;
         Ok(config.num_class_embeds.map_or(0, |rows| rows as u32 - 1))
+    }
+
+    /// Whether a model's samples are pictures, by its config alone.
+    pub fn has_pictures(model: &ModelFolder) -> Result<bool, LoadError> {
+        Ok(are_pixels(
+            Unet2dConfig::parse(&model.network.config)?.in_channels,
+        ))
     }
 
     /// The network's own output for every sample, before it is turned into the clean image: `timesteps` has one entry a sample.
@@ -143,5 +151,12 @@ impl Denoiser for UnetDenoiser {
     ) -> Result<Batch, DenoiserError> {
         let out = self.predict(x, &vec![level.timestep; x.samples()], conditioning)?;
         Ok(prediction::clean(self.prediction, &out, x, level))
+    }
+
+    fn pictures(&self, samples: &Batch) -> Result<Option<Pictures>, DenoiserError> {
+        Ok(are_pixels(self.shape[0]).then(|| Pictures {
+            shape: self.shape,
+            pixels: samples.clone(),
+        }))
     }
 }

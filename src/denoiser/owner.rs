@@ -4,7 +4,9 @@
 //! the next batch while samplers are at work on the last one. A task that panics fails its asker alone.
 
 use super::residents::Residents;
-use super::{Batch, Capacity, Conditioning, Denoiser, DenoiserError, LoadError, Placement};
+use super::{
+    Batch, Capacity, Conditioning, Denoiser, DenoiserError, LoadError, Pictures, Placement,
+};
 use crate::solver::Level;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -156,6 +158,12 @@ impl Denoiser for Seat {
             .turn
             .0
             .ask(move |_| denoiser.denoise(&x, &level, &conditioning));
+        asked.map_err(|gone| DenoiserError::Failed(gone.to_string()))?
+    }
+
+    fn pictures(&self, samples: &Batch) -> Result<Option<Pictures>, DenoiserError> {
+        let (denoiser, samples) = (self.denoiser.clone(), samples.clone());
+        let asked = self.turn.0.ask(move |_| denoiser.pictures(&samples));
         asked.map_err(|gone| DenoiserError::Failed(gone.to_string()))?
     }
 }

@@ -5,14 +5,14 @@
 use super::conditioned::ConditionedUnet;
 use super::files::PipelineFiles;
 use super::memory;
-use super::stable_diffusion::{EncodedPrompts, Prompts};
+use super::stable_diffusion::{EncodedPrompts, Prompts, StableDiffusion};
 use super::text::TextEncoders;
-use super::{LoadError, ModelFolder, Placement, UnetDenoiser};
+use super::{Denoiser, Guided, LoadError, ModelFolder, Placement, UnetDenoiser};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A network in memory.
 #[derive(Clone)]
-pub(super) enum Network {
+enum Network {
     /// Takes noise, and perhaps a class.
     Plain(Arc<UnetDenoiser>),
     /// Takes what a prompt is encoded as, too.
@@ -33,6 +33,8 @@ pub(super) struct Needs {
     pub classes: u32,
     /// Guidance scale that its pipeline has where none is given; present for models that take prompts.
     pub guidance_scale: Option<f64>,
+    /// Whether its samples are pictures, or stand for some.
+    pub pictures: bool,
     /// Bytes of the device's memory.
     pub memory: u64,
 }
@@ -44,11 +46,13 @@ impl Needs {
             None => Self {
                 classes: UnetDenoiser::classes_of(folder)?,
                 guidance_scale: None,
+                pictures: UnetDenoiser::has_pictures(folder)?,
                 memory: network,
             },
             Some(pipeline) => Self {
                 classes: 0,
                 guidance_scale: Some(pipeline.guidance_scale()),
+                pictures: true,
                 memory: network.max(memory::of_text(pipeline)?),
             },
         })
@@ -83,7 +87,7 @@ impl Residents {
     }
 
     /// The network of a model whose digest is `key`.
-    pub fn load(&mut self, key: &str, folder: &ModelFolder) -> Result<Network, LoadError> {
+    fn load(&mut self, key: &str, folder: &ModelFolder) -> Result<Network, LoadError> {
         if let Some(i) = self.networks.iter().position(|network| network.key == key) {
             let used = self.networks.remove(i);
             self.networks.push(used);
@@ -109,8 +113,38 @@ impl Residents {
         Ok(used.network.clone())
     }
 
+    /// A model as one job samples it: with its prompts, if it takes any, and under guidance.
+    pub fn denoiser(
+        &mut self,
+        key: &str,
+        folder: &ModelFolder,
+        prompts: Option<&Prompts>,
+        guidance_scale: f64,
+    ) -> Result<Arc<dyn Denoiser>, LoadError> {
+        // Text encoders first: they are gone again when the network comes.
+        let encoded = match (&folder.pipeline, prompts) {
+            (Some(pipeline), Some(prompts)) => {
+                let encoded = self.encode(folder, pipeline, prompts)?;
+                Some((pipeline, encoded))
+            }
+            (None, None) => None,
+            _ => return Err(LoadError::Prompts(folder.name.clone())),
+        };
+        Ok(match (self.load(key, folder)?, encoded) {
+            (Network::Plain(network), _) => Arc::new(Guided::new(network, guidance_scale)),
+            (Network::Conditioned(network), Some((pipeline, encoded))) => {
+                let (prediction, device) = (folder.prediction, self.placement.device);
+                let model = StableDiffusion::new(network, prediction, encoded, pipeline, device)?;
+                Arc::new(Guided::new(model, guidance_scale))
+            }
+            (Network::Conditioned(_), None) => {
+                return Err(LoadError::Prompts(folder.name.clone()));
+            }
+        })
+    }
+
     /// What the text encoders of a pipeline make of prompts; the encoders are gone afterwards.
-    pub fn encode(
+    fn encode(
         &mut self,
         folder: &ModelFolder,
         pipeline: &PipelineFiles,

@@ -4,9 +4,11 @@
 //! away from. Samples are latents.
 
 use super::conditioned::{ConditionedUnet, Conditions};
-use super::files::PipelineFiles;
+use super::files::{NetworkFiles, PipelineFiles};
+use super::pictures::{Pictures, are_pixels};
 use super::text::{Encoded, TextEncoders};
-use super::{Batch, Capacity, Conditioning, Denoiser, DenoiserError, LoadError};
+use super::vae::{self, VaeDecoder};
+use super::{Batch, Capacity, Conditioning, Denoiser, DenoiserError, Device, LoadError};
 use crate::schedule::Prediction;
 use crate::solver::{Level, prediction};
 use std::sync::Arc;
@@ -59,18 +61,22 @@ pub(super) struct StableDiffusion {
     unet: Arc<ConditionedUnet>,
     prediction: Prediction,
     encoded: EncodedPrompts,
+    vae: NetworkFiles,
+    device: Device,
     /// Height and width of the images in pixels.
     size: [usize; 2],
 }
 
 impl StableDiffusion {
-    /// Refuses encodings that are not of the network's size. A latent stands for `scale` pixels along a side.
+    /// Refuses encodings that are not of the network's size.
     pub fn new(
         unet: Arc<ConditionedUnet>,
         prediction: Prediction,
         encoded: EncodedPrompts,
-        scale: usize,
+        pipeline: &PipelineFiles,
+        device: Device,
     ) -> Result<Self, LoadError> {
+        let scale = vae::scale(&pipeline.vae)?;
         let config = unet.config();
         let expected = config.cross_attention_dim();
         let found = encoded.channels;
@@ -94,6 +100,8 @@ impl StableDiffusion {
             unet,
             prediction,
             encoded,
+            vae: pipeline.vae.clone(),
+            device,
         })
     }
 
@@ -153,5 +161,15 @@ impl Denoiser for StableDiffusion {
         let timesteps = vec![level.timestep; x.samples()];
         let out = self.unet.predict(x, &timesteps, &conditions, self.size)?;
         Ok(prediction::clean(self.prediction, &out, x, level))
+    }
+
+    /// Decoded by the pipeline's VAE, which is there for that alone.
+    fn pictures(&self, samples: &Batch) -> Result<Option<Pictures>, DenoiserError> {
+        let decoder = VaeDecoder::load(&self.vae, self.device)
+            .map_err(LoadError::of_part("vae"))
+            .map_err(|error| DenoiserError::Failed(error.to_string()))?;
+        let pixels = decoder.decode(samples, self.unet.config().sample_size)?;
+        let shape = [decoder.channels(), self.size[0], self.size[1]];
+        Ok(are_pixels(shape[0]).then_some(Pictures { shape, pixels }))
     }
 }

@@ -75,6 +75,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(jobs::events::follow))
         .routes(routes!(schedules::list))
         .routes(routes!(schedules::by_id))
+        .routes(routes!(schedules::pictures))
         .routes(routes!(schedules::by_key))
         .routes(routes!(models::list, models::register))
         .routes(routes!(models::show))

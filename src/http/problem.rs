@@ -159,7 +159,7 @@ impl From<OptimizeError> for Problem {
                 (StatusCode::UNPROCESSABLE_ENTITY, "unanswerable")
             }
             OptimizeError::Model(error) => return error.into(),
-            OptimizeError::Search(_) | OptimizeError::Calibrate(_) => {
+            OptimizeError::Search(_) | OptimizeError::Calibrate(_) | OptimizeError::Pictures(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal")
             }
         };

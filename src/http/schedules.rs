@@ -8,6 +8,7 @@ use crate::api::{
     CalibrateFields, InvalidField, OptimizeRequest, ScheduleDocument, ScheduleList,
     ScheduleSummary, SolverName, SolverRef,
 };
+use crate::plot;
 use crate::schedule::families;
 use crate::store::memo::Entry;
 use crate::store::{JobOutcome, ScheduleFilter, ScheduleRecord};
@@ -163,6 +164,31 @@ pub async fn by_id(
     let entry = entry_of(schedule);
     app.memo.put(key, entry.clone());
     Ok(answer(&entry, IMMUTABLE, &headers))
+}
+
+/// What a schedule does to pictures, beside the reference, the best rule and HSO.
+#[utoipa::path(
+    get,
+    path = "/v1/schedules/{id}/pictures.svg",
+    params(("id" = String, Path, description = "Schedule id")),
+    responses(
+        (status = 200, description = "The pictures, which never change", body = String, content_type = "image/svg+xml"),
+        (status = 404, description = "No such schedule, or one that was calibrated without `pictures`", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn pictures(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let schedule = app.store.schedule(&id).await?;
+    let schedule = schedule.and_then(|schedule| serde_json::from_str(&schedule.document).ok());
+    let Some(svg) = schedule.as_ref().and_then(plot::pictures) else {
+        return Err(Problem::not_found(format!(
+            "there are no pictures of a schedule `{id}`: calibrate with \"pictures\": 4 to have some"
+        )));
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "image/svg+xml"),
+        (header::CACHE_CONTROL, IMMUTABLE),
+    ];
+    Ok((headers, svg).into_response())
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

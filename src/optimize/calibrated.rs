@@ -1,10 +1,10 @@
 //! The answer with the model in the loop: what a calibration starts from, and what it found.
 
 use super::answer::Answer;
-use super::{OptimizeError, search, warnings};
+use super::{OptimizeError, pictures, search, warnings};
 use crate::api::{
-    Calibration, CalibrationReport, Effective, JobProgress, MeasuredCandidate, MeasuredError, Plan,
-    SearchSettings, SolverName, Teacher,
+    Calibration, CalibrationReport, Effective, JobProgress, MeasuredCandidate, MeasuredError,
+    PictureRow, Plan, SearchSettings, SolverName, Teacher,
 };
 use crate::calibrate::{self, Candidate, ErrorStats, Judged, Outcome, Phase, Progress, Settings};
 use crate::denoiser::{Demand, Models, Prompts};
@@ -61,6 +61,7 @@ pub(super) fn answer(
         labels: labels(calibration),
         seed: search.seed,
         snap: effective.snap,
+        shown: calibration.pictures as usize,
     };
     let outcome = calibrate::calibrate(
         &noise,
@@ -72,6 +73,7 @@ pub(super) fn answer(
             observe(&job_progress(progress, began.elapsed()));
         },
     )?;
+    let pictures = pictures::rows(&outcome, &*denoiser)?;
     let winner = outcome.judged[outcome.winner].clone();
     Ok(Answer {
         p: search.p,
@@ -80,7 +82,7 @@ pub(super) fn answer(
         evaluations: outcome.evaluations,
         error: Some(winner.error.into()),
         warnings: warnings::of_calibration(&outcome, &noise),
-        calibration: Some(report(outcome, &noise)),
+        calibration: Some(report(outcome, pictures, &noise)),
         device: models.device().to_string(),
         ..Answer::plain(effective, noise, winner.candidate.schedule)
     })
@@ -142,7 +144,7 @@ fn starts(
     Ok(starts)
 }
 
-fn report(outcome: Outcome, noise: &NoiseSchedule) -> CalibrationReport {
+fn report(outcome: Outcome, pictures: Vec<PictureRow>, noise: &NoiseSchedule) -> CalibrationReport {
     let winner = outcome.judged[outcome.winner].candidate.name.clone();
     let mut candidates: Vec<MeasuredCandidate> = outcome
         .judged
@@ -161,6 +163,7 @@ fn report(outcome: Outcome, noise: &NoiseSchedule) -> CalibrationReport {
         winner,
         rollouts: outcome.rollouts as u64,
         candidates,
+        pictures,
     }
 }
 

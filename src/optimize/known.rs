@@ -43,6 +43,7 @@ pub fn known(
             guidable: description.classes > 0,
             classes: description.classes,
             prompted: description.prompted,
+            pictures: description.pictures,
         }),
     })
 }

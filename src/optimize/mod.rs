@@ -8,6 +8,7 @@ mod answer;
 mod calibrated;
 pub mod compare;
 mod known;
+mod pictures;
 mod published;
 mod search;
 mod warnings;
@@ -43,6 +44,8 @@ pub enum OptimizeError {
     Model(LoadError),
     #[error("{0}")]
     Calibrate(CalibrateError),
+    #[error("there are no pictures to show: {0}")]
+    Pictures(String),
 }
 
 impl OptimizeError {
@@ -56,7 +59,7 @@ impl OptimizeError {
             Self::Calibrate(CalibrateError::Denoiser(DenoiserError::OutOfMemory { .. })) => {
                 "out-of-memory"
             }
-            Self::Calibrate(_) => "calibration-failed",
+            Self::Calibrate(_) | Self::Pictures(_) => "calibration-failed",
             Self::Schedule(_) | Self::Noise(_) | Self::Search(_) => "unanswerable",
         }
     }

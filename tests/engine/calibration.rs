@@ -232,6 +232,7 @@ fn calibrated(
         labels: Vec::new(),
         seed: 1,
         snap: false,
+        shown: 0,
     };
     let lambdas = vec![-2.5, -1.0, 0.5, 2.0];
     let start = Candidate {

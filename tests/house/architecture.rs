@@ -45,6 +45,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "jobs",
             "lifecycle",
             "optimize",
+            // Pictures of a stored schedule.
+            "plot",
             "schedule",
             "store",
             "webhooks",
@@ -81,6 +83,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("gemm", &["denoiser"]),
     ("pulp", &["denoiser"]),
     ("safetensors", &["denoiser"]),
+    ("png", &["optimize"]),
+    ("base64", &["optimize"]),
     ("tokenizers", &["denoiser"]),
     ("tower_http", &["http"]),
     ("utoipa", &["api", "http"]),

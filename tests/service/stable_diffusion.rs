@@ -73,7 +73,7 @@ async fn a_pipeline_is_calibrated_with_its_prompts_and_remembered() {
     assert_eq!(model["runtime"]["loaded"], false);
     assert!(model["runtime"]["memory_bytes"].as_u64().unwrap() > 100_000);
 
-    let prompted = json!({"prompts": ["a red fox", "the sea"], "negative_prompt": "blurry", "guidance_scale": 7.5});
+    let prompted = json!({"prompts": ["a red fox", "the sea"], "negative_prompt": "blurry", "guidance_scale": 7.5, "pictures": 2});
     let id = server.submit(&request(&prompted)).await;
     let told = events(&server, &id, None, |_| false).await;
     let progress: Vec<Value> = told
@@ -99,14 +99,30 @@ async fn a_pipeline_is_calibrated_with_its_prompts_and_remembered() {
     let (status, again) = json(again.unwrap()).await;
     assert_eq!((status, &again["cached"]), (200, &json!(true)));
 
+    let pictures = schedule["calibration"]["pictures"].as_array().unwrap();
+    assert!(pictures.len() >= 3, "{pictures:?}");
+    assert_eq!(
+        (&pictures[0]["name"], &pictures[0]["error"]),
+        (&json!("reference"), &Value::Null)
+    );
+    assert!(pictures[1]["error"]["value"].as_f64().unwrap() > 0.0);
+    let drawn = server
+        .get(&format!("{path}/pictures.svg"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(drawn.headers()["content-type"], "image/svg+xml");
+    let drawn = drawn.text().await.unwrap();
+    assert_eq!(drawn.matches("<image ").count(), 2 * pictures.len());
+
     // Other prompts, and other weights, are other requests.
     let asked = |body: Value| {
         let sent = server.post("/v1/jobs?dry_run=true", &body).send();
         async { json(sent.await.unwrap()).await.1 }
     };
     let digest = job["digest"].clone();
-    let other =
-        json!({"prompts": ["a red fox"], "negative_prompt": "blurry", "guidance_scale": 7.5});
+    let mut other = prompted.clone();
+    other["prompts"] = json!(["a red fox"]);
     assert_ne!(asked(request(&other)).await["digest"], digest);
     assert_eq!(asked(request(&prompted)).await["digest"], digest);
     let weights = root.path().join("mine").join(UNET);

@@ -53,6 +53,12 @@ impl VaeDecoder {
         })
     }
 
+    /// Channels of a picture.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.config.out_channels
+    }
+
     /// Pixels along a side of what a latent stands for.
     #[must_use]
     pub fn scale(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use fewstep::denoiser::{
-    Batch, ConditionedUnet, Conditions, Demand, Device, ModelFolder, Models, ModelsRoot,
+    Batch, ConditionedUnet, Conditions, Demand, Device, LoadError, ModelFolder, Models, ModelsRoot,
     NetworkFiles, Placement, Precision, Prompts, TextEncoders, Tokenizer, VaeDecoder, WeightsFile,
 };
 use fewstep::schedule::{NoiseSchedule, Schedule, Terminal};
@@ -248,5 +248,76 @@ fn whole_runs_agree_with_diffusers() {
             let error = distance(&latents, &golden.batch(key));
             assert!(error < 1e-4, "{name}, {key}: {error:e} off");
         }
+    }
+}
+
+/// A demand for a pipeline with one prompt.
+fn demand<'a>(name: &'a str, weights: &'a str) -> Demand<'a> {
+    Demand {
+        name,
+        weights,
+        guidance_scale: 7.5,
+        prompts: Some(Prompts {
+            positive: vec!["a fox".to_owned()],
+            negative: None,
+        }),
+    }
+}
+
+#[test]
+fn the_least_recently_used_network_makes_room() {
+    let open = |models: &Models, name: &str| {
+        let weights = models.weights(name).unwrap();
+        let never = AtomicBool::new(false);
+        drop(models.open(&demand(name, &weights), &never).unwrap());
+    };
+    let loaded = |models: &Models| {
+        let is_loaded = |name: &&str| {
+            let description = models.describe(name).unwrap().unwrap();
+            description.runtime.unwrap().loaded
+        };
+        PIPELINES.into_iter().filter(is_loaded).collect::<Vec<_>>()
+    };
+    let roomy = Models::new(Some(&golden()), CPU, None).unwrap();
+    for name in PIPELINES {
+        open(&roomy, name);
+    }
+    assert_eq!(loaded(&roomy), PIPELINES);
+    let memory = |name: &str| {
+        let description = roomy.describe(name).unwrap().unwrap();
+        description.runtime.unwrap().memory
+    };
+    let largest = PIPELINES.map(memory).into_iter().max().unwrap();
+    let tight = Models::new(Some(&golden()), CPU, Some(largest)).unwrap();
+    for name in PIPELINES {
+        open(&tight, name);
+        assert_eq!(loaded(&tight), [name]);
+    }
+}
+
+#[test]
+fn jobs_take_turns_on_a_device_and_can_stop_waiting() {
+    let models = Models::new(Some(&golden()), CPU, None).unwrap();
+    let weights = models.weights("sd15").unwrap();
+    let (never, at_once) = (AtomicBool::new(false), AtomicBool::new(true));
+    let first = models.open(&demand("sd15", &weights), &never).unwrap();
+    let second = models.open(&demand("sd15", &weights), &at_once);
+    assert!(matches!(second.err(), Some(LoadError::Stopped)));
+    drop(first);
+    assert!(models.open(&demand("sd15", &weights), &never).is_ok());
+}
+
+#[test]
+fn prompts_go_with_the_models_that_take_them() {
+    let models = Models::new(Some(&golden()), CPU, None).unwrap();
+    let never = AtomicBool::new(false);
+    for name in ["sd15", "fashion-mnist"] {
+        let weights = models.weights(name).unwrap();
+        let mut asked = demand(name, &weights);
+        if name == "sd15" {
+            asked.prompts = None;
+        }
+        let refused = models.open(&asked, &never).err();
+        assert!(matches!(refused, Some(LoadError::Prompts(_))), "{name}");
     }
 }

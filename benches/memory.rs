@@ -35,17 +35,16 @@ fn main() -> Result<()> {
         return measure(Path::new(folder), precision.parse()?);
     }
     let made = tempfile::tempdir()?;
-    let folder = match arguments.first() {
-        Some(folder) => PathBuf::from(folder),
-        None => {
-            let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
-            let status = Command::new(python)
-                .args(["-c", MAKE])
-                .arg(made.path())
-                .status()?;
-            assert!(status.success(), "the network could not be made");
-            made.path().to_owned()
-        }
+    let folder = if let Some(folder) = arguments.first() {
+        PathBuf::from(folder)
+    } else {
+        let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let status = Command::new(python)
+            .args(["-c", MAKE])
+            .arg(made.path())
+            .status()?;
+        assert!(status.success(), "the network could not be made");
+        made.path().to_owned()
     };
     for precision in ["f32", "f16"] {
         let child = Command::new(std::env::current_exe()?)

@@ -1,4 +1,4 @@
-//! A forward pass of diffusers' UNets against `PyTorch`: the same folder, batch and threads, in turns, least seconds of each.
+//! A forward pass of diffusers' networks against `PyTorch`: the same folder, batch and threads, in turns, least seconds of each.
 //!
 //! `cargo bench --bench unet_forward -- [<folder with config.json and weights> ...]`; needs `python3` (or `PYTHON`) with torch
 //! and diffusers. Without a folder it makes three networks: `UNet2DModel`s of 1.7 million parameters at 16 pixels and 6 million at 32,
@@ -84,8 +84,8 @@ fn python() -> String {
 }
 
 enum Network {
-    Plain(UnetDenoiser),
-    Prompted(ConditionedUnet),
+    Plain(Box<UnetDenoiser>),
+    Prompted(Box<ConditionedUnet>),
 }
 
 impl Network {
@@ -99,11 +99,13 @@ impl Network {
                 weights: vec![WeightsFile::Path(weights)],
             };
             let placement = Placement::from(Device::Cpu);
-            return Ok(Self::Prompted(ConditionedUnet::load(&files, placement)?));
+            let network = ConditionedUnet::load(&files, placement)?;
+            return Ok(Self::Prompted(Box::new(network)));
         }
         let weights = std::fs::read(weights)?;
         let folder = ModelFolder::from_bytes("bench", config, SCHEDULER, weights)?;
-        Ok(Self::Plain(UnetDenoiser::load(&folder, Device::Cpu)?))
+        let network = UnetDenoiser::load(&folder, Device::Cpu)?;
+        Ok(Self::Plain(Box::new(network)))
     }
 
     fn batches(&self) -> &'static [usize] {

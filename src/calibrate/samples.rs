@@ -191,11 +191,15 @@ fn rollout(
     })
 }
 
+/// Solves a set, and tells of every batch how many samples it had.
+type Rollout<'a> =
+    dyn Fn(&SampleSet, &mut dyn FnMut(usize)) -> Result<Batch, CalibrateError> + Sync + 'a;
+
 /// Solves several sets at a time, so that their samplers are at work while the denoiser is; the ends are in the sets' order.
 fn side_by_side(
     sets: &[SampleSet],
     lanes: usize,
-    rollout: &(dyn Fn(&SampleSet, &mut dyn FnMut(usize)) -> Result<Batch, CalibrateError> + Sync),
+    rollout: &Rollout,
     count: &mut dyn FnMut(usize),
 ) -> Result<Vec<Batch>, CalibrateError> {
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Stable Diffusion as a denoiser: the UNet of a pipeline with prompts that were encoded once, before the job's first batch.
+//! Stable Diffusion as a denoiser: the network of a pipeline with prompts that were encoded once, before the job's first batch.
 //!
 //! To a sampler a prompt is a class: label `i` is the `i`-th prompt, and no label is the negative prompt, which guidance pushes
 //! away from. Samples are latents.

@@ -202,7 +202,8 @@ async fn what_does_not_fit_the_device_is_refused_with_the_figure() {
 /// Every way a folder can be broken is told, and the server lives.
 #[tokio::test]
 async fn broken_pipelines_are_refused_by_what_is_wrong() {
-    let break_it: [(&str, fn(&Path)); 9] = [
+    type Breaking = (&'static str, fn(&Path));
+    let break_it: [Breaking; 9] = [
         ("can run code", |mine| {
             fs::rename(
                 mine.join(UNET),
@@ -226,10 +227,10 @@ async fn broken_pipelines_are_refused_by_what_is_wrong() {
             symlink(outside, mine.join(UNET)).unwrap();
         }),
         ("time_cond_proj_dim", |mine| {
-            set(mine, "unet/config.json", "time_cond_proj_dim", &json!(256))
+            set(mine, "unet/config.json", "time_cond_proj_dim", &json!(256));
         }),
         ("encoder_hid_dim", |mine| {
-            set(mine, "unet/config.json", "encoder_hid_dim", &json!(4096))
+            set(mine, "unet/config.json", "encoder_hid_dim", &json!(4096));
         }),
         ("_class_name", |mine| {
             set(

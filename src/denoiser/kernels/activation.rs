@@ -34,7 +34,7 @@ pub fn geglu(x: &Tensor) -> Result<Tensor> {
     &halves[0] * gelu(&halves[1])?
 }
 
-/// `x sigmoid(1.702 x)`, OpenAI's approximation of gelu.
+/// `x sigmoid(1.702 x)`, which stands for gelu in the first CLIP.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     silu(&(x * 1.702)?)? / 1.702
 }

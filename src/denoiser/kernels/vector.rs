@@ -63,14 +63,14 @@ fn erf(x: f32) -> f32 {
     let (size, square) = (x.abs(), x * x);
     let near = -5.967_617e-4 * square + 4.991_194_2e-3;
     let near = near * square - 2.676_813_5e-2;
-    let near = near * square + 1.128_199_25e-1;
+    let near = near * square + 1.128_199_2e-1;
     let near = near * square - 3.761_253_4e-1;
     let near = near * square + 1.283_791_7e-1;
     let near = near * x + x;
     let far = -1.728_534_7e-5 * size + 3.831_971_3e-4;
     let far = far * square + (-3.883_964_4e-3 * size + 2.425_462_2e-2);
     let far = far * size - 1.067_778_8e-1;
-    let far = far * size - 6.348_466_9e-1;
+    let far = far * size - 6.348_467e-1;
     let far = far * size - 1.287_175_1e-1;
     let far = (1.0 - exp(far * size - size)).copysign(x);
     if size > 0.927_734_4 { far } else { near }

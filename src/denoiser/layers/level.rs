@@ -35,8 +35,8 @@ pub struct Surroundings {
 
 /// What follows a residual block.
 enum After {
-    Pixels(Attention),
-    Transformer(Transformer),
+    Pixels(Box<Attention>),
+    Transformer(Box<Transformer>),
 }
 
 impl After {
@@ -47,12 +47,14 @@ impl After {
     ) -> std::result::Result<Option<Self>, LoadError> {
         Ok(match kind {
             Kind::Nothing => None,
-            Kind::Pixels(shape) => Some(Self::Pixels(Attention::load(scope, *shape)?)),
-            Kind::Transformers(shape, blocks) => Some(Self::Transformer(Transformer::load(
-                scope,
-                blocks[layer],
-                *shape,
-            )?)),
+            Kind::Pixels(shape) => {
+                let attention = Attention::load(scope, *shape)?;
+                Some(Self::Pixels(Box::new(attention)))
+            }
+            Kind::Transformers(shape, blocks) => {
+                let transformer = Transformer::load(scope, blocks[layer], *shape)?;
+                Some(Self::Transformer(Box::new(transformer)))
+            }
         })
     }
 

@@ -1,4 +1,4 @@
-//! The blocks that networks have in common, by diffusers' names for their weights: residual blocks, attention, levels of a UNet, the
+//! The blocks that networks have in common, by diffusers' names for their weights: residual blocks, attention, levels of a `UNet`, the
 //! embedding of times.
 //!
 //! A block loads itself from its part of the weights. Activations are `[b, c, h, w]` or `[b, c, n]` throughout.
@@ -8,3 +8,4 @@ pub mod level;
 pub mod resnet;
 pub mod time;
 pub mod transformer;
+pub mod unet;

@@ -71,7 +71,10 @@ impl TextConfig {
                 return Err(LoadError::config(field, format!("must be 1 to {MOST}")));
             }
         }
-        if config.hidden_size % config.num_attention_heads != 0 {
+        if !config
+            .hidden_size
+            .is_multiple_of(config.num_attention_heads)
+        {
             return Err(LoadError::config(
                 "num_attention_heads",
                 "must divide hidden_size",

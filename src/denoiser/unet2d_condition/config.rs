@@ -7,6 +7,7 @@ use crate::denoiser::LoadError;
 use crate::denoiser::config_file::one_of;
 
 /// A network's description.
+#[expect(clippy::struct_excessive_bools, reason = "the file's own switches")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unet2dConditionConfig {
     /// Height and width of a sample.

@@ -9,23 +9,18 @@ mod raw;
 pub use config::{LevelConfig, MidConfig, TIME_IDS, TextTime, Unet2dConditionConfig};
 
 use crate::denoiser::LoadError;
-use crate::denoiser::kernels::{Conv2d, GroupNorm, Linear, silu};
+use crate::denoiser::kernels::{Linear, silu};
 use crate::denoiser::layers::level::{self, Down, Kind, Mid, Surroundings, Up};
+use crate::denoiser::layers::unet::{self, Unet};
 use crate::denoiser::layers::{resnet, time, transformer};
 use crate::denoiser::weights::{Scope, Weights};
 use candle_core::{Error, Result, Tensor};
 
 /// The network on a device.
 pub(super) struct Unet2dCondition {
-    center_input_sample: bool,
     embedding: time::Embedding,
     text_time: Option<AddedEmbedding>,
-    conv_in: Conv2d,
-    down: Vec<Down>,
-    mid: Option<Mid>,
-    up: Vec<Up>,
-    norm_out: GroupNorm,
-    conv_out: Conv2d,
+    unet: Unet,
 }
 
 /// What a pass is conditioned on beside its times, for every sample.
@@ -54,22 +49,25 @@ impl Unet2dCondition {
         config: &Unet2dConditionConfig,
         scope: &Scope,
     ) -> std::result::Result<Self, LoadError> {
-        let first = config.levels[0].channels;
-        let norm = scope.at("conv_norm_out");
-        let size = Some(config.sample_size);
-        Ok(Self {
+        let shape = unet::Shape {
+            in_channels: config.in_channels,
+            out_channels: config.out_channels,
+            channels: config.levels[0].channels,
+            groups: config.norm_num_groups,
+            eps: config.norm_eps,
+            size: config.sample_size,
             center_input_sample: config.center_input_sample,
+        };
+        let down = down(config, &scope.at("down_blocks"))?;
+        let mid = mid(config, &scope.at("mid_block"))?;
+        let up = up(config, &scope.at("up_blocks"))?;
+        Ok(Self {
             embedding: time::Embedding::load(scope, times(config))?,
             text_time: config
                 .text_time
                 .map(|shape| AddedEmbedding::load(scope, shape, times(config)))
                 .transpose()?,
-            conv_in: Conv2d::load(&scope.at("conv_in"), config.in_channels, first, size)?,
-            down: down(config, &scope.at("down_blocks"))?,
-            mid: mid(config, &scope.at("mid_block"))?,
-            up: up(config, &scope.at("up_blocks"))?,
-            norm_out: GroupNorm::load(&norm, first, config.norm_num_groups, config.norm_eps)?,
-            conv_out: Conv2d::load(&scope.at("conv_out"), first, config.out_channels, size)?,
+            unet: Unet::load(scope, shape, down, mid, up)?,
         })
     }
 
@@ -87,23 +85,7 @@ impl Unet2dCondition {
             time,
             context: Some(inputs.context.clone()),
         };
-        let x = if self.center_input_sample {
-            x.affine(2.0, -1.0)?
-        } else {
-            x.clone()
-        };
-        let mut x = self.conv_in.forward(&x)?;
-        let mut skips = vec![x.clone()];
-        for down in &self.down {
-            x = down.forward(&x, &around, &mut skips)?;
-        }
-        if let Some(mid) = &self.mid {
-            x = mid.forward(&x, &around)?;
-        }
-        for up in &self.up {
-            x = up.forward(&x, &around, &mut skips)?;
-        }
-        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
+        self.unet.forward(x, &around)
     }
 }
 

@@ -55,6 +55,7 @@ impl<T: Clone> OneOrMany<T> {
 }
 
 /// The file's fields.
+#[expect(clippy::struct_excessive_bools, reason = "the file's own switches")]
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Raw {
@@ -136,12 +137,11 @@ impl Raw {
     /// Height and width.
     pub fn sample_size(&self) -> Result<[usize; 2], LoadError> {
         let sides = self.sample_size.as_ref().and_then(|size| size.spread(2));
-        match sides.as_deref() {
-            Some(&[height, width]) => Ok([height, width]),
-            _ => {
-                let detail = "give the side of a sample, or height and width";
-                Err(LoadError::config("sample_size", detail))
-            }
+        if let Some(&[height, width]) = sides.as_deref() {
+            Ok([height, width])
+        } else {
+            let detail = "give the side of a sample, or height and width";
+            Err(LoadError::config("sample_size", detail))
         }
     }
 

@@ -6,12 +6,12 @@ use super::unet2d_condition::{Inputs, TIME_IDS, Unet2dCondition, Unet2dCondition
 use super::weights::Weights;
 use super::{Batch, Capacity, DenoiserError, Device, LoadError, Placement};
 use candle_core::{DType, Device as Candle, Tensor};
+use std::num::NonZero;
 use std::ops::Range;
+use std::thread::available_parallelism;
 
 /// Samples that a GPU takes in one pass.
 const GPU_PASS: usize = 8;
-/// Samples of a call on a CPU: a few for every thread, so that a job soon hears that it should stop.
-const CPU_CALL: usize = 8;
 
 /// What every sample of a batch is conditioned on.
 #[derive(Clone, Debug)]
@@ -74,11 +74,11 @@ impl ConditionedUnet {
         &self.shape
     }
 
-    /// How it likes its batches.
+    /// How it likes its batches: on a CPU a sample a thread, so that a job hears soon that it should stop.
     #[must_use]
     pub fn capacity(&self) -> Capacity {
         let samples = if self.passes.device == Device::Cpu {
-            CPU_CALL
+            available_parallelism().map_or(1, NonZero::get)
         } else {
             GPU_PASS
         };

@@ -77,7 +77,8 @@ impl Residents {
         budget: Option<u64>,
         names: Arc<Mutex<Vec<String>>>,
     ) -> Result<Self, LoadError> {
-        placement.device.open()?;
+        // Open while its memory is asked for.
+        let _opened = placement.device.open()?;
         Ok(Self {
             budget: budget.unwrap_or_else(|| memory::budget(placement.device)),
             placement,

@@ -3,7 +3,7 @@
 use super::{floats, native, unset, vector};
 use crate::denoiser::LoadError;
 use crate::denoiser::weights::Scope;
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
 
 /// `weight (x - mean) / sqrt(var + eps) + bias`, mean and variance over each group of channels of each sample.
 pub struct GroupNorm {
@@ -56,11 +56,15 @@ impl GroupNorm {
             return x.contiguous()?.apply_op3_no_bwd(weight, bias, &op);
         }
         let (samples, channels, height, width) = x.dims4()?;
-        let grouped = x.reshape((samples, self.groups, ()))?;
+        // Sums of squares are too large for half precision.
+        let grouped = x
+            .to_dtype(DType::F32)?
+            .reshape((samples, self.groups, ()))?;
         let centred = grouped.broadcast_sub(&grouped.mean_keepdim(2)?)?;
         let deviation = (centred.sqr()?.mean_keepdim(2)? + self.eps)?.sqrt()?;
         let normal = centred
             .broadcast_div(&deviation)?
+            .to_dtype(x.dtype())?
             .reshape((samples, channels, height, width))?;
         let per_channel = |of: &Tensor| of.reshape(((), channels, 1, 1));
         let out = normal

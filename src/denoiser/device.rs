@@ -51,6 +51,14 @@ pub(super) fn summary(error: &candle_core::Error) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
+/// Whether a device's memory was not enough, which devices tell by text alone.
+pub(super) fn is_out_of_memory(error: &candle_core::Error) -> bool {
+    let text = error.to_string().to_lowercase();
+    ["out of memory", "out_of_memory", "insufficient memory"]
+        .iter()
+        .any(|sign| text.contains(sign))
+}
+
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,5 +1,6 @@
 //! Why a model does not load: one error for folders, configs, weights and devices, each telling what to change.
 
+use super::device::{is_out_of_memory, summary};
 use super::owner::Gone;
 use std::path::{Path, PathBuf};
 
@@ -87,8 +88,12 @@ pub enum LoadError {
     Stopped,
     #[error("`{0}` takes prompts, and only a model that does can be given any")]
     Prompts(String),
-    #[error("the network could not be built: {0}")]
-    Candle(#[from] candle_core::Error),
+    #[error(
+        "the device ran out of memory while a network was built: free it, or use half precision (--precision f16)"
+    )]
+    OutOfMemory,
+    #[error("the network could not be built: {}", summary(.0))]
+    Candle(candle_core::Error),
 }
 
 impl LoadError {
@@ -119,6 +124,16 @@ impl LoadError {
 /// Bytes as people count memory.
 fn gibibytes(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+impl From<candle_core::Error> for LoadError {
+    fn from(error: candle_core::Error) -> Self {
+        if is_out_of_memory(&error) {
+            Self::OutOfMemory
+        } else {
+            Self::Candle(error)
+        }
+    }
 }
 
 impl From<Gone> for LoadError {

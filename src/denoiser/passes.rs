@@ -3,7 +3,7 @@
 //! On a CPU passes share the threads of the caller's rayon pool; every kernel treats a sample by itself, so its bits depend neither on
 //! the threads nor on what else is in the batch. A GPU takes one pass after another.
 
-use super::device::summary;
+use super::device::{is_out_of_memory, summary};
 use super::{Batch, DenoiserError, Device};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -44,17 +44,13 @@ impl Passes {
         Ok(Batch::new(parts.concat(), x.samples()))
     }
 
-    /// An error of candle's: devices tell that their memory is out by text alone.
     fn explain(self, error: &candle_core::Error) -> DenoiserError {
-        let text = summary(error);
-        let lower = text.to_lowercase();
-        let signs = ["out of memory", "out_of_memory", "insufficient memory"];
-        if signs.iter().any(|sign| lower.contains(sign)) {
+        if is_out_of_memory(error) {
             DenoiserError::OutOfMemory {
                 device: self.device.to_string(),
             }
         } else {
-            DenoiserError::Failed(text)
+            DenoiserError::Failed(summary(error))
         }
     }
 }

@@ -55,6 +55,7 @@ impl OptimizeError {
         match self {
             Self::Stopped => "stopped",
             Self::Model(LoadError::TooLarge { .. }) => "model-too-large",
+            Self::Model(LoadError::OutOfMemory) => "out-of-memory",
             Self::Model(_) => "model-unusable",
             Self::Calibrate(CalibrateError::Denoiser(DenoiserError::OutOfMemory { .. })) => {
                 "out-of-memory"

@@ -20,7 +20,9 @@ import json
 import tempfile
 from pathlib import Path
 
+import diffusers
 import torch
+import transformers
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -284,6 +286,9 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     torch.set_num_threads(1)
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
     keep_or_check(GOLDEN, make(), parser.parse_args().check)
 
 

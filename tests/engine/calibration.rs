@@ -3,7 +3,9 @@
 use crate::support::{answer, effective};
 use fewstep::api::{MeasuredCandidate, MethodName, ScheduleDocument};
 use fewstep::calibrate::{self, CalibrateError, Candidate, Phase, Settings};
-use fewstep::denoiser::{Batch, Conditioning, Denoiser, DenoiserError, LoadError, Mixture, Models};
+use fewstep::denoiser::{
+    Batch, Capacity, Conditioning, Denoiser, DenoiserError, LoadError, Mixture, Models,
+};
 use fewstep::optimize::{OptimizeError, optimize};
 use fewstep::schedule::{NoiseSchedule, NoiseSpec, Schedule, Terminal, VpTable};
 use fewstep::solver::{Level, Solver};
@@ -211,20 +213,13 @@ impl Denoiser for Misbehaving<'_> {
     }
 }
 
-/// Calibrates on a misbehaving denoiser; also tells how many batches it was asked for.
-fn calibrated(
-    after: usize,
-    how: Misbehaviour,
+/// A short calibration from one start.
+fn calibrate_on(
+    denoiser: &dyn Denoiser,
     stop: &AtomicBool,
-) -> (Result<calibrate::Outcome, CalibrateError>, usize) {
+) -> Result<calibrate::Outcome, CalibrateError> {
     let table = VpTable::scaled_linear(0.00085, 0.012, 1000);
     let noise = NoiseSchedule::new(&NoiseSpec::Vp(table)).unwrap();
-    let denoiser = Misbehaving {
-        mixture: Mixture::ring(),
-        batches: AtomicUsize::new(0),
-        after,
-        how,
-    };
     let settings = Settings {
         samples: 8,
         validation_samples: 8,
@@ -241,22 +236,80 @@ fn calibrated(
         schedule: Schedule::from_lambdas(&noise, lambdas, Terminal::Denoise).unwrap(),
     };
     let mut last = (Phase::Teacher, 0.0);
-    let outcome = calibrate::calibrate(
-        &noise,
-        &denoiser,
-        &settings,
-        vec![start],
-        stop,
-        &mut |now| {
+    let outcome =
+        calibrate::calibrate(&noise, denoiser, &settings, vec![start], stop, &mut |now| {
             let share = now.evaluations as f64 / now.planned as f64;
             assert!(share > 0.0 && share <= 1.5, "{now:?}");
             last = (now.phase, share);
-        },
-    );
+        });
     if outcome.is_ok() {
         assert_eq!(last.0, Phase::Validation);
     }
+    outcome
+}
+
+/// Calibrates on a misbehaving denoiser; also tells how many batches it was asked for.
+fn calibrated(
+    after: usize,
+    how: Misbehaviour,
+    stop: &AtomicBool,
+) -> (Result<calibrate::Outcome, CalibrateError>, usize) {
+    let denoiser = Misbehaving {
+        mixture: Mixture::ring(),
+        batches: AtomicUsize::new(0),
+        after,
+        how,
+    };
+    let outcome = calibrate_on(&denoiser, stop);
     (outcome, denoiser.batches.into_inner())
+}
+
+/// Takes its batches in pieces, some of them at a time.
+struct InPieces(Mixture, Capacity);
+
+impl Denoiser for InPieces {
+    fn shape(&self) -> &[usize] {
+        self.0.shape()
+    }
+
+    fn classes(&self) -> u32 {
+        self.0.classes()
+    }
+
+    fn capacity(&self) -> Capacity {
+        self.1
+    }
+
+    fn denoise(
+        &self,
+        x: &Batch,
+        level: &Level,
+        conditioning: &Conditioning,
+    ) -> Result<Batch, DenoiserError> {
+        assert!(x.samples() <= self.1.samples);
+        self.0.denoise(x, level, conditioning)
+    }
+}
+
+#[test]
+fn pieces_side_by_side_end_as_one_batch_does() {
+    let never = AtomicBool::new(false);
+    let whole = calibrate_on(&Mixture::ring(), &never).unwrap();
+    for (samples, in_flight) in [(3, 1), (3, 2), (1, 4), (8, 2)] {
+        let capacity = Capacity { samples, in_flight };
+        let pieces = calibrate_on(&InPieces(Mixture::ring(), capacity), &never).unwrap();
+        assert_eq!(pieces, whole, "{capacity:?}");
+    }
+    let stopped = AtomicBool::new(true);
+    let capacity = Capacity {
+        samples: 1,
+        in_flight: 3,
+    };
+    let outcome = calibrate_on(&InPieces(Mixture::ring(), capacity), &stopped);
+    assert!(
+        matches!(outcome, Err(CalibrateError::Stopped)),
+        "{outcome:?}"
+    );
 }
 
 #[test]

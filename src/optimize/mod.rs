@@ -55,11 +55,11 @@ impl OptimizeError {
         match self {
             Self::Stopped => "stopped",
             Self::Model(LoadError::TooLarge { .. }) => "model-too-large",
-            Self::Model(LoadError::OutOfMemory) => "out-of-memory",
-            Self::Model(_) => "model-unusable",
-            Self::Calibrate(CalibrateError::Denoiser(DenoiserError::OutOfMemory { .. })) => {
+            Self::Model(LoadError::OutOfMemory)
+            | Self::Calibrate(CalibrateError::Denoiser(DenoiserError::OutOfMemory { .. })) => {
                 "out-of-memory"
             }
+            Self::Model(_) => "model-unusable",
             Self::Calibrate(_) | Self::Pictures(_) => "calibration-failed",
             Self::Schedule(_) | Self::Noise(_) | Self::Search(_) => "unanswerable",
         }
